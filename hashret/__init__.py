@@ -1,0 +1,62 @@
+"""hashret: search images with words, and words with images, at a few bytes an item.
+
+Everything public is in ``__all__`` and is imported on first use: ``import hashret`` loads the standard library only,
+searching loads numpy (and faiss where installed), and only what learns or encodes loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hashret.codes import pack, unpack
+    from hashret.collection import Collection
+    from hashret.engine import Engine
+    from hashret.errors import HashretError
+    from hashret.kernels import hamming, set_num_threads
+    from hashret.index import FlatIndex
+    from hashret.model import CrossModalHasher
+
+_HOMES = {
+    "Collection": "hashret.collection",
+    "CrossModalHasher": "hashret.model",
+    "Engine": "hashret.engine",
+    "FlatIndex": "hashret.index",
+    "HashretError": "hashret.errors",
+    "hamming": "hashret.kernels",
+    "pack": "hashret.codes",
+    "set_num_threads": "hashret.kernels",
+    "unpack": "hashret.codes",
+}
+
+__all__ = [
+    "Collection",
+    "CrossModalHasher",
+    "Engine",
+    "FlatIndex",
+    "HashretError",
+    "hamming",
+    "pack",
+    "set_num_threads",
+    "unpack",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("hashret")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hashret' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
