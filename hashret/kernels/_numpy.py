@@ -1,0 +1,197 @@
+"""The back end that needs numpy only: exact, and within a small factor of the compiled ones.
+
+Codes are read in blocks as columns of 64-bit words; a block's distances are the sums of ``bitwise_count`` of the
+columns. Selection counts instead of sorting: distances are small whole numbers, so a histogram of the candidates
+gives the running k-th distance T, and of the next block only what is below T is looked at. Rows are scanned in order,
+so a later row with distance T cannot displace an earlier one, and ties come out by row.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hashret.codes import Codes
+from hashret.kernels.contract import Distances, Mask, RangeHits, Rows
+
+_BLOCK = 32_768  # rows; a column of words is 256 KB and stays in the second-level cache
+
+
+def available() -> bool:
+    """Always: numpy is what codes are made of."""
+    return True
+
+
+def distances(a: Codes, b: Codes) -> Distances:
+    """All (A, B) distances as int32."""
+    result = np.empty((len(a), len(b)), np.int32)
+    left = _words(a)
+    for start in range(0, len(b), _BLOCK):
+        block = _planes(b[start : start + _BLOCK])
+        scratch = _Scratch(block.shape[1], a.shape[1])
+        for i, query in enumerate(left):
+            result[i, start : start + block.shape[1]] = scratch.distances(block, query)
+    return result
+
+
+def search(
+    codes: Codes,
+    queries: Codes,
+    k: int,
+    *,
+    n_bits: int,
+    rows_mask: Mask | None,
+    radius: int | None,
+    threads: int,
+) -> tuple[Distances, Rows]:
+    """See ``contract.Backend.search``."""
+    found = np.full((len(queries), k), -1, np.int32)
+    rows = np.full((len(queries), k), -1, np.int64)
+    limit = n_bits if radius is None else radius
+
+    def part(chosen: npt.NDArray[np.int64]) -> None:
+        states = [_Nearest(k, limit) for _ in chosen]
+        _scan(codes, queries[chosen], states, rows_mask)
+        for i, state in zip(chosen, states):
+            near, at = state.result()
+            found[i, : len(at)] = near
+            rows[i, : len(at)] = at
+
+    _each(part, len(queries), threads)
+    return found, rows
+
+
+def range_search(
+    codes: Codes, queries: Codes, radius: int, *, n_bits: int, rows_mask: Mask | None, threads: int
+) -> RangeHits:
+    """See ``contract.Backend.range_search``."""
+    states = [_Within(radius) for _ in range(len(queries))]
+
+    def part(chosen: npt.NDArray[np.int64]) -> None:
+        _scan(codes, queries[chosen], [states[i] for i in chosen], rows_mask)
+
+    _each(part, len(queries), threads)
+    parts = [state.result() for state in states]
+    limits = np.cumsum([0, *(len(at) for _, at in parts)], dtype=np.int64)
+    return RangeHits(
+        limits,
+        np.concatenate([near for near, _ in parts]).astype(np.int32),
+        np.concatenate([at for _, at in parts]),
+    )
+
+
+class _Within:
+    """Collects what lies below ``bound`` (exclusive)."""
+
+    def __init__(self, radius: int) -> None:
+        self.bound = radius + 1
+        self._near: list[npt.NDArray[np.uint16]] = []
+        self._rows: list[Rows] = []
+
+    def take(self, near: npt.NDArray[np.uint16], rows: Rows) -> None:
+        """Candidates of the next block, all below ``bound``, in row order."""
+        self._near.append(near)
+        self._rows.append(rows)
+
+    def result(self) -> tuple[npt.NDArray[np.uint16], Rows]:
+        """What was collected, by (distance, row)."""
+        near = np.concatenate(self._near) if self._near else np.zeros(0, np.uint16)
+        rows = np.concatenate(self._rows) if self._rows else np.zeros(0, np.int64)
+        order = np.argsort(near, kind="stable")  # a radix sort on 16 bits
+        return near[order], rows[order]
+
+
+class _Nearest(_Within):
+    """Collects the ``k`` nearest; ``bound`` falls to the running k-th distance."""
+
+    def __init__(self, k: int, radius: int) -> None:
+        super().__init__(radius)
+        self._k = k
+        self._counts = np.zeros(radius + 1, np.int64)
+        self._held = 0
+
+    def take(self, near: npt.NDArray[np.uint16], rows: Rows) -> None:
+        super().take(near, rows)
+        self._counts += np.bincount(near, minlength=len(self._counts))
+        self._held += len(rows)
+        kth = int(np.searchsorted(np.cumsum(self._counts), self._k))
+        if kth < self.bound:
+            self.bound = kth
+        if self._held > 4 * self._k + _BLOCK:  # falling distances: drop what can no longer be among the k
+            near, rows = self.result()
+            self._near, self._rows, self._held = [near], [rows], len(rows)
+            self._counts = np.bincount(near, minlength=len(self._counts))
+
+    def result(self) -> tuple[npt.NDArray[np.uint16], Rows]:
+        near, rows = super().result()
+        return near[: self._k], rows[: self._k]
+
+
+def _scan(codes: Codes, queries: Codes, states: Any, rows_mask: Mask | None) -> None:
+    """Show every query's state the rows below its bound, block by block in row order."""
+    words = _words(queries)
+    scratch = _Scratch(min(_BLOCK, len(codes)), codes.shape[1])
+    for start in range(0, len(codes), _BLOCK):
+        part = codes[start : start + _BLOCK]
+        block = _planes(part) if len(states) > 2 else _words(part).T  # a copy pays from the third query on
+        mask = None if rows_mask is None else rows_mask[start : start + _BLOCK]
+        for query, state in zip(words, states):
+            if not state.bound:
+                continue
+            near = scratch.distances(block, query)
+            below = near < state.bound
+            if mask is not None:
+                below &= mask
+            rows = np.flatnonzero(below)
+            if len(rows):
+                state.take(near[rows].astype(np.uint16, copy=False), rows + start)
+
+
+class _Scratch:
+    """Buffers for the distances of one query to a block."""
+
+    def __init__(self, rows: int, n_bytes: int) -> None:
+        self._words = np.empty(rows, np.uint64)
+        self._count = np.empty(rows, np.uint8)
+        self._sum = np.empty(rows, np.uint8 if 8 * n_bytes < 256 else np.uint16)
+
+    def distances(self, block: npt.NDArray[np.uint64], query: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+        """(rows,) distances of the columns ``block`` (words, rows) to ``query`` (words,); valid until the next call."""
+        rows = block.shape[1]
+        words, count, total = self._words[:rows], self._count[:rows], self._sum[:rows]
+        for i, (column, word) in enumerate(zip(block, query)):
+            np.bitwise_xor(column, word, out=words)
+            np.bitwise_count(words, out=total if i == 0 and total.dtype == np.uint8 else count)
+            if i == 0 and total.dtype != np.uint8:
+                total[...] = count
+            elif i:
+                np.add(total, count, out=total)
+        return total
+
+
+def _words(codes: Codes) -> npt.NDArray[np.uint64]:
+    """Codes as (N, words) of 64 bits, without a copy where width and address allow it."""
+    count, n_bytes = codes.shape
+    if n_bytes % 8 == 0 and codes.ctypes.data % 8 == 0:
+        return codes.view(np.uint64)
+    padded = np.zeros((count, -(-n_bytes // 8) * 8), np.uint8)
+    padded[:, :n_bytes] = codes
+    return padded.view(np.uint64)
+
+
+def _planes(codes: Codes) -> npt.NDArray[np.uint64]:
+    """Codes as (words, N): each column of words in one piece."""
+    return np.ascontiguousarray(_words(codes).T)
+
+
+def _each(part: Any, count: int, threads: int) -> None:
+    """Run ``part`` over the queries 0 to ``count``, divided among threads; numpy's loops release the GIL."""
+    pieces = [piece for piece in np.array_split(np.arange(count), min(threads, count)) if len(piece)]
+    if len(pieces) == 1:
+        part(pieces[0])
+        return
+    with ThreadPoolExecutor(len(pieces)) as pool:
+        list(pool.map(part, pieces))
