@@ -2,8 +2,8 @@
 
 FAISS leaves the order of equal distances open, also which of them are found at rank k. So a few more hits than k are
 asked for: once the last of them is farther than the k-th, everything that ties with the k-th is at hand and is
-sorted by row. Where ties go on beyond that (duplicates, narrow codes), the query is answered by the numpy back end's counting
-scan, which is exact for any data. Must not know of indexes or files.
+sorted by row. Where ties go on beyond that (duplicates, narrow codes), the query is answered by the counting scan of
+the numpy back end, which is exact for any data. Must not know of indexes or files.
 """
 
 from __future__ import annotations

@@ -1,0 +1,288 @@
+"""The flat index: all codes in one array, searched by an exact scan. The reference for every other index.
+
+    add ─► growing buffer ─┐
+    open ─► mapped file   ─┼─► codes (N, n_bytes) ─► kernels
+    over ─► caller's array ┘          └─► a back end's second layout, made when batches ask for it
+
+Must not know of ids, metadata or deletes; a mask hides rows.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from hashret.codes import Codes, bytes_for, check_codes, one_row, pack
+from hashret.errors import CodeError, CorruptError, InputError, StorageError
+from hashret.index.asymmetric import AsymmetricHits, check_relaxed, rescore
+from hashret.index.storage import StoredIndex, read_index, write_index
+from hashret.kernels import Hits, RangeHits, choose_backend, range_search_checked, search_checked
+from hashret.kernels.contract import Mask, check_k
+
+_BATCH = 4  # a second layout pays from about 4 queries at a time
+_LAYOUT_AFTER = 32  # and its making (about 20 ns a code) is earned back by about 32 of them
+
+
+class FlatIndex:
+    """Exact search over packed codes.
+
+    Args:
+        n_bits: width of the codes, 1 to 4,096; need not be a multiple of 8.
+        backend: "auto", "native", "faiss" or "numpy".
+
+    Raises:
+        InputError: no such width.
+        ConfigError: no such back end.
+    """
+
+    kind = "flat"
+
+    def __init__(self, n_bits: int, *, backend: str = "auto") -> None:
+        self._n_bytes = bytes_for(n_bits)
+        self._n_bits = int(n_bits)
+        if backend != "auto":
+            choose_backend(backend)
+        self._backend = backend
+        self._buffer: Codes = np.zeros((0, self._n_bytes), np.uint8)
+        self._count = 0
+        self._owned = True
+        self._stored: StoredIndex | None = None
+        self._layout: _Layout | None = None
+        self._batched = 0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def over(cls, codes: Codes, *, n_bits: int, backend: str = "auto") -> Self:
+        """An index over an array that exists, such as a memory-mapped file; nothing is copied.
+
+        The caller must not change the rows while the index is in use. ``refresh`` shows it more of them.
+
+        Args:
+            codes: (N, n_bytes) uint8, C-contiguous; may be read-only.
+            n_bits: width.
+            backend: as in the constructor.
+
+        Raises:
+            CodeError: not packed codes of ``n_bits``, or not C-contiguous.
+        """
+        index = cls(n_bits, backend=backend)
+        index._wrap(check_codes(codes, n_bits=n_bits), codes)
+        return index
+
+    def refresh(self, codes: Codes) -> None:
+        """Go on with a longer array whose first rows are the ones known so far.
+
+        Args:
+            codes: (M, n_bytes) uint8, M >= N; only the rows from N on are checked.
+
+        Raises:
+            CodeError: not packed codes of this width, or fewer than before.
+        """
+        check_codes(codes[:0] if isinstance(codes, np.ndarray) else codes, n_bits=self._n_bits)
+        if len(codes) < self._count:
+            raise CodeError(
+                f"an index of {self._count} codes cannot be refreshed to {len(codes)}; "
+                "make a new one with FlatIndex.over"
+            )
+        check_codes(codes[self._count :], n_bits=self._n_bits)
+        self._wrap(np.ascontiguousarray(codes).view(np.ndarray), codes)
+
+    def _wrap(self, codes: Codes, given: Codes) -> None:
+        if not np.shares_memory(codes, given) and len(codes):
+            raise CodeError("an index over existing codes needs them C-contiguous; pass np.ascontiguousarray(codes)")
+        with self._lock:
+            if len(codes) != self._count:
+                self._layout, self._batched = None, 0
+            self._buffer, self._count, self._owned, self._stored = codes, len(codes), False, None
+
+    @property
+    def n_bits(self) -> int:
+        """Width of a code."""
+        return self._n_bits
+
+    @property
+    def backend(self) -> str:
+        """The back end that was asked for; ``kernels.choose_backend`` says which one "auto" is."""
+        return self._backend
+
+    @property
+    def codes(self) -> Codes:
+        """(N, n_bytes) uint8, a read-only view."""
+        view = self._buffer[: self._count]
+        view.flags.writeable = False
+        return view
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return f"FlatIndex(n_bits={self._n_bits}, codes={self._count}, backend={self._backend!r})"
+
+    def add(self, codes: Codes) -> None:
+        """Append codes; they get the rows N to N + M - 1.
+
+        The codes of an opened file or of ``over`` are copied into memory first; the file is not changed.
+
+        Args:
+            codes: (M, n_bytes) uint8, or one code (n_bytes,).
+
+        Raises:
+            CodeError: they do not fit ``n_bits``; nothing was added.
+        """
+        new = check_codes(one_row(codes), n_bits=self._n_bits)
+        if not len(new):
+            return
+        with self._lock:
+            total = self._count + len(new)
+            if not self._owned or total > len(self._buffer):
+                grown = np.empty((max(total, self._count + self._count // 2), self._n_bytes), np.uint8)
+                grown[: self._count] = self._buffer[: self._count]
+                self._buffer, self._owned, self._stored = grown, True, None
+            self._buffer[self._count : total] = new
+            self._count = total
+            self._layout, self._batched = None, 0
+
+    def search(self, queries: Codes, k: int, *, mask: Mask | None = None, radius: int | None = None) -> Hits:
+        """The ``k`` nearest codes of each query, exactly, ordered by (distance, row).
+
+        Args:
+            queries: (Q, n_bytes) uint8; a single query (n_bytes,) gives a one-row result.
+            k: hits of a query, at least 1; may exceed N.
+            mask: (N,) bool or bitarray, True = may be found.
+            radius: largest distance that counts, inclusive.
+
+        Returns:
+            ``distances`` (Q, k) int32 and ``rows`` (Q, k) int64, padded with -1.
+
+        Raises:
+            CodeError: the queries do not fit ``n_bits``.
+            InputError: ``k``, ``mask`` or ``radius`` cannot be used.
+        """
+        codes = self.codes
+        return search_checked(
+            codes,
+            queries,
+            k,
+            n_bits=self._n_bits,
+            mask=mask,
+            radius=radius,
+            backend=self._backend,
+            prepared=self._prepared(codes, queries),
+        )
+
+    def range_search(self, queries: Codes, radius: int, *, mask: Mask | None = None) -> RangeHits:
+        """All codes within ``radius`` (inclusive) of each query, those of one query ordered by (distance, row).
+
+        Args and Raises: as in ``search``.
+        """
+        return range_search_checked(self.codes, queries, radius, n_bits=self._n_bits, mask=mask, backend=self._backend)
+
+    def search_asymmetric(
+        self, relaxed: npt.ArrayLike, k: int, *, oversample: int = 4, mask: Mask | None = None
+    ) -> AsymmetricHits:
+        """The ``k * oversample`` nearest by distance, of them the best ``k`` by asymmetric score.
+
+        Args:
+            relaxed: (Q, n_bits) float queries; one (n_bits,) gives a one-row result.
+            k: hits of a query, at least 1.
+            oversample: how many times ``k`` candidates are scored, at least 1.
+            mask: as in ``search``.
+
+        Returns:
+            ``scores`` (Q, k) float32 (larger is nearer, padded with -inf), ``distances`` and ``rows``.
+
+        Raises:
+            CodeError: the queries are no floats of this width, or hold NaN.
+        """
+        values = check_relaxed(relaxed, n_bits=self._n_bits)
+        if isinstance(oversample, bool) or not isinstance(oversample, int) or oversample < 1:
+            raise InputError(f"oversample must be a whole number of at least 1, not {oversample!r}")
+        k = check_k(k)
+        hits = self.search(pack(values), k * oversample, mask=mask)
+        return rescore(values, hits, self.codes, n_bits=self._n_bits, k=k)
+
+    def save(self, path: str | Path) -> None:
+        """Write the codes to an index file, at once or not at all.
+
+        Raises:
+            StorageError: the file cannot be written; an existing one is as it was.
+        """
+        write_index(path, self.codes, kind=self.kind, n_bits=self._n_bits, count=self._count)
+
+    @classmethod
+    def open(cls, path: str | Path, *, mmap: bool = True, backend: str = "auto") -> Self:
+        """Open an index file.
+
+        Args:
+            path: what ``save`` wrote.
+            mmap: map the codes, in milliseconds at any size and shared between processes; ``verify`` then checks
+                their checksums on request. False reads and checks them now.
+            backend: as in the constructor.
+
+        Raises:
+            CorruptError: foreign, truncated or damaged.
+            VersionError: from a later hashret.
+            StorageError: missing, unreadable, or another kind of index.
+        """
+        stored = read_index(path, mmap=mmap)
+        if stored.kind != cls.kind:
+            raise StorageError(
+                f"{str(path)!r} holds an index of the kind {stored.kind!r}, not {cls.kind!r}; open it so"
+            )
+        n_bytes = bytes_for(stored.n_bits)
+        if len(stored.payload) != stored.count * n_bytes:
+            raise CorruptError(
+                f"the index file {str(path)!r} names {stored.count} codes of {n_bytes} bytes and holds "
+                f"{len(stored.payload)} bytes; build the index again from its codes and save it"
+            )
+        index = cls(stored.n_bits, backend=backend)
+        index._buffer, index._count = stored.payload.reshape(stored.count, n_bytes), stored.count
+        index._owned, index._stored = False, stored
+        return index
+
+    def verify(self) -> None:
+        """Check what is in memory or in the opened file.
+
+        Raises:
+            CorruptError: a block of the opened file differs from its checksum.
+        """
+        if self._stored is not None:
+            self._stored.verify()
+        try:
+            check_codes(self.codes, n_bits=self._n_bits)
+        except CodeError as error:
+            raise CorruptError(f"the index holds damaged codes: {error}") from error
+
+    def _prepared(self, codes: Codes, queries: Any) -> object | None:
+        """The back end's second layout of ``codes``, if it has one and enough batched queries have come to earn it."""
+        if not isinstance(queries, np.ndarray) or queries.ndim != 2 or len(queries) < _BATCH or not len(codes):
+            return None
+        name, module = choose_backend(self._backend)
+        prepare = getattr(module, "prepare", None)
+        if prepare is None:
+            return None
+        with self._lock:
+            if self._layout is not None and self._layout.fits(name, codes):
+                return self._layout.prepared
+            self._batched += len(queries)
+            if self._batched < _LAYOUT_AFTER:
+                return None
+            self._layout = _Layout(name, codes, prepare(codes, self._n_bits))
+            return self._layout.prepared
+
+
+class _Layout:
+    """What a back end prepared, and for which codes."""
+
+    def __init__(self, backend: str, codes: Codes, prepared: object) -> None:
+        self._backend = backend
+        self._address, self._count = codes.ctypes.data, len(codes)
+        self.prepared = prepared
+
+    def fits(self, backend: str, codes: Codes) -> bool:
+        """Whether it was made by this back end from these codes."""
+        return (backend, codes.ctypes.data, len(codes)) == (self._backend, self._address, self._count)
