@@ -1,0 +1,108 @@
+"""Caption files and folders, read into records: one module a format, chosen by what the path looks like.
+
+A reader turns its format into rows (``_rows.Row``) and knows nothing of splits with seeds, decoding or other formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hashret.data.readers._rows import Gathered, load_json, read_text
+from hashret.errors import DataError
+from hashret.registry import Registry
+
+__all__ = ["READERS", "Gathered", "detect", "read"]
+
+Reader = Callable[..., Gathered]
+
+READERS = Registry(
+    "reader",
+    {
+        "jsonl": "hashret.data.readers.json_lines:read_lines",
+        "json": "hashret.data.readers.json_lines:read_list",
+        "csv": "hashret.data.readers.tables:read_csv",
+        "pairs": "hashret.data.readers.tables:read_pairs",
+        "karpathy": "hashret.data.readers.karpathy:read_karpathy",
+        "folder": "hashret.data.readers.folder:read_folder",
+    },
+)
+
+_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".token": "pairs"}
+
+
+def detect(path: Path) -> str:
+    """The name of the reader for ``path``, from its suffix and, where that leaves a choice, its content.
+
+    Raises:
+        DataError: there is no such path, or its format cannot be told.
+    """
+    if path.is_dir():
+        return "folder"
+    if not path.exists():
+        raise DataError(
+            f"there is no data {str(path)!r}; give a JSON-lines, CSV or Karpathy file, a folder of pictures, "
+            f"or a built-in name (emoji)"
+        )
+    suffix = path.suffix.lower()
+    if suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
+    text = read_text(path)
+    if suffix == ".json":
+        return _detect_json(path, text)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if first.lstrip().startswith("{"):
+        return "jsonl"
+    if "\t" in first and "image" not in first.lower().split("\t"):
+        return "pairs"
+    header = first.lower()
+    for mark in ",;\t|":
+        header = header.replace(mark, "\n")
+    if {"image", "caption"} & {name.strip().strip('"') for name in header.split("\n")}:
+        return "csv"
+    raise DataError(
+        f"the format of {str(path)!r} cannot be told from its name or content; "
+        f"name one of {', '.join(READERS.names())} with format=…"
+    )
+
+
+def _detect_json(path: Path, text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for line in lines):
+        return "jsonl"
+    content: Any = load_json(text, path)
+    if isinstance(content, list):
+        return "json"
+    if isinstance(content, dict) and isinstance(content.get("images"), list):
+        if "annotations" in content:
+            raise DataError(
+                f"{str(path)!r} looks like COCO's annotation format; give Karpathy's JSON of the same captions "
+                f"(images[].sentences), or JSON lines"
+            )
+        return "karpathy"
+    if isinstance(content, dict) and content.keys() & {"image", "caption", "captions"}:
+        return "jsonl"
+    raise DataError(
+        f"{str(path)!r} holds neither Karpathy's JSON (a mapping with a list 'images') nor a list of records"
+    )
+
+
+def read(path: Path, *, format: str | None = None, images_root: Path | None = None, strict: bool = False) -> Gathered:
+    """The records in ``path``.
+
+    Args:
+        path: a file or folder.
+        format: a name of ``READERS``; detected when left out.
+        images_root: what picture paths are relative to; the folder of ``path`` when left out.
+        strict: refuse empty captions and missing pictures, rather than leave them out.
+
+    Raises:
+        DataError: what is wrong, with the file and the line.
+    """
+    reader: Reader = READERS.load(format if format is not None else detect(path))
+    gathered: Gathered = reader(path, images_root=images_root, strict=strict)
+    if not gathered.records:
+        why = f"; {gathered.skipped.summary()}" if gathered.skipped.count else ""
+        raise DataError(f"{str(path)!r} holds no records that can be used{why}")
+    return gathered

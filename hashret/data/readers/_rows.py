@@ -1,0 +1,186 @@
+"""From rows to records: the checks and the merging that every reader shares.
+
+A row is what one line of a file says. Rows with the same id and picture are one record; their captions and labels
+add up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hashret.data.records import Record, Skipped
+from hashret.errors import DataError
+
+_SPLIT_NAMES = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "testing": "test",
+}
+
+
+class Gathered(NamedTuple):
+    """What a reader gives: records, and what it left out."""
+
+    records: tuple[Record, ...]
+    skipped: Skipped
+
+
+@dataclass
+class Row:
+    """One line's content, unchecked; ``where`` is ``"file, line 3"`` for messages."""
+
+    where: str
+    image: Any = None
+    captions: Any = ()
+    split: Any = None
+    labels: Any = ()
+    id: Any = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _Draft:
+    where: str
+    image: Path | None
+    split: str | None
+    metadata: dict[str, Any]
+    captions: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+
+
+def gather(rows: Sequence[Row], *, base: Path, strict: bool) -> Gathered:
+    """Records from rows, in the order of their first row.
+
+    Args:
+        rows: what the file says.
+        base: what picture paths are relative to.
+        strict: refuse empty captions and missing pictures, rather than leave them out.
+
+    Raises:
+        DataError: a value of the wrong kind, one id for two pictures, one picture in two splits; with ``strict``, an
+            empty caption or a missing picture.
+    """
+    drafts: dict[str, _Draft] = {}
+    empty: list[str] = []
+    for row in rows:
+        image, written = _image(row, base)
+        name = _id(row, written)
+        captions = _texts(row.captions, "captions", row.where)
+        kept = [caption.strip() for caption in captions if caption.strip()]
+        if len(kept) < len(captions):
+            empty.append(row.where)
+            if strict:
+                raise DataError(f"{row.where}: the caption is empty; write one, or take the entry out")
+        if image is None and not kept:
+            if len(captions) == 0:
+                raise DataError(f"{row.where}: neither a picture nor a caption; a record needs 'image' or 'caption'")
+            continue
+        split = _split(row)
+        draft = drafts.setdefault(name, _Draft(row.where, image, split, dict(row.metadata)))
+        if draft.image != image:
+            raise DataError(
+                f"{row.where}: the id {name!r} was given to another picture in {draft.where}; "
+                f"give every picture an id of its own"
+            )
+        if draft.split != split:
+            raise DataError(
+                f"{row.where}: {name!r} is in the split {split!r} here and {draft.split!r} in {draft.where}; "
+                f"a picture belongs to one split"
+            )
+        draft.captions.extend(kept)
+        draft.labels.extend(label for label in _texts(row.labels, "labels", row.where) if label not in draft.labels)
+    return _check_files(drafts, empty, strict=strict)
+
+
+def _check_files(drafts: Mapping[str, _Draft], empty: Sequence[str], *, strict: bool) -> Gathered:
+    missing = [name for name, draft in drafts.items() if draft.image is not None and not draft.image.is_file()]
+    if missing and strict:
+        shown = ", ".join(repr(str(drafts[name].image)) for name in missing[:5])
+        raise DataError(
+            f"{len(missing)} of {len(drafts)} pictures are missing: {shown}{', …' if len(missing) > 5 else ''}; "
+            f"check the paths, or name the folder that they are relative to (images_root)"
+        )
+    absent = set(missing)
+    records = tuple(
+        Record(name, tuple(draft.captions), draft.image, draft.split, tuple(draft.labels), draft.metadata)
+        for name, draft in drafts.items()
+        if name not in absent
+    )
+    skipped = Skipped(tuple(missing), tuple(f"there is no picture {str(drafts[n].image)!r}" for n in missing))
+    return Gathered(records, skipped + Skipped(tuple(empty), tuple(f"{place}: empty caption" for place in empty)))
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file (a byte order mark is dropped).
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8; the line is named.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        ) from error
+
+
+def load_json(text: str, path: Path) -> Any:
+    """The JSON value in ``text``.
+
+    Raises:
+        DataError: it is not valid JSON; file, line and column are named.
+    """
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        place = f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        raise DataError(f"{path}{place}: not valid JSON ({reason})") from error
+
+
+def _image(row: Row, base: Path) -> tuple[Path | None, str | None]:
+    if row.image is None or row.image == "":
+        return None, None
+    if not isinstance(row.image, str) or "\0" in row.image:
+        raise DataError(f"{row.where}: 'image' must be the path of a picture, and not {row.image!r}")
+    return base / row.image, row.image
+
+
+def _id(row: Row, written: str | None) -> str:
+    if row.id is None or row.id == "":
+        return written if written is not None else row.where.rpartition(", ")[2]
+    if isinstance(row.id, bool) or not isinstance(row.id, str | int):
+        raise DataError(f"{row.where}: 'id' must be a string or an integer, and not {row.id!r}")
+    return str(row.id)
+
+
+def _texts(value: Any, what: str, where: str) -> list[str]:
+    if value is None:
+        return []
+    values = [value] if isinstance(value, str | int) else value
+    if not isinstance(values, list | tuple):
+        raise DataError(f"{where}: {what!r} must be a list of strings, and not {value!r}")
+    for item in values:
+        if isinstance(item, bool) or not isinstance(item, str if what == "captions" else str | int):
+            raise DataError(f"{where}: {what!r} must hold strings, and not {item!r}")
+    return [str(item) for item in values]
+
+
+def _split(row: Row) -> str | None:
+    if row.split is None or row.split == "":
+        return None
+    if not isinstance(row.split, str):
+        raise DataError(f"{row.where}: 'split' must be a string such as \"train\", and not {row.split!r}")
+    name = row.split.strip()
+    return _SPLIT_NAMES.get(name.lower(), name)

@@ -1,0 +1,70 @@
+"""A folder of pictures, with captions beside them or without.
+
+    photos/beach.jpg, photos/beach.txt           one caption a line
+    photos/captions.jsonl | .json | .csv | .txt  one table for all
+
+Sub-folders are read too, hidden files and folders are not. A picture that has no captions gives a record without
+captions: enough to index it, not to train on it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hashret.data.readers._rows import Gathered, Row, gather, read_text
+from hashret.data.records import Skipped
+from hashret.errors import DataError
+
+PICTURES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
+TABLES = ("captions.jsonl", "captions.json", "captions.csv", "captions.tsv", "captions.txt")
+
+
+def read_folder(path: Path, *, images_root: Path | None = None, strict: bool = False) -> Gathered:
+    """One record a picture, its path inside the folder as id, sorted; those of a caption table come first.
+
+    Raises:
+        DataError: the folder holds no picture, or its caption table is wrong.
+    """
+    if not path.is_dir():
+        raise DataError(f"{str(path)!r} is no folder")
+    table = next((path / name for name in TABLES if (path / name).is_file()), None)
+    listed = _read_table(table, images_root, strict) if table else Gathered((), Skipped())
+    names = _pictures(path)
+    if not names and not listed.records:
+        raise DataError(f"there are no pictures in {str(path)!r}; known are {', '.join(sorted(PICTURES))}")
+    known = {os.path.normpath(record.image) for record in listed.records if record.image is not None}
+    rows = [
+        Row(where=str(path / name), image=name, captions=_sidecar(path / name))
+        for name in names
+        if os.path.normpath(path / name) not in known
+    ]
+    found = gather(rows, base=path, strict=strict)
+    return Gathered(listed.records + found.records, listed.skipped + found.skipped)
+
+
+def _read_table(table: Path, images_root: Path | None, strict: bool) -> Gathered:
+    from hashret.data.readers import READERS, detect  # the package imports this module by name only
+
+    gathered: Gathered = READERS.load(detect(table))(table, images_root=images_root, strict=strict)
+    return gathered
+
+
+def _pictures(folder: Path) -> list[str]:
+    names: list[str] = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = Path(place).relative_to(folder)
+        names += [
+            (inside / name).as_posix()
+            for name in files
+            if Path(name).suffix.lower() in PICTURES and not name.startswith(".")
+        ]
+    return sorted(names)
+
+
+def _sidecar(picture: Path) -> list[str]:
+    for beside in (picture.with_suffix(".txt"), picture.with_name(picture.name + ".txt")):
+        if beside.is_file():
+            return [line for line in read_text(beside).split("\n") if line.strip()]
+    return []

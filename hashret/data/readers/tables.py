@@ -1,0 +1,100 @@
+"""Tables of captions: CSV with a header, and Flickr's ``picture#number<TAB>caption``.
+
+    image,caption,split,labels,id
+    images/1.jpg,"a dog, running",train,animal;outdoors,1
+
+Rows of the same picture are one record. Several labels are parted by ``;``. Other columns become metadata, as
+strings, from the first row of a picture.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from hashret.data.readers._rows import Gathered, Row, gather, read_text
+from hashret.errors import DataError
+from hashret.registry import nearest
+
+_COLUMNS = ("image", "caption", "split", "labels", "id")
+
+
+def read_csv(path: Path, *, images_root: Path | None = None, strict: bool = False) -> Gathered:
+    """The records of a CSV file; the delimiter is the comma, semicolon, tab or bar that its header uses.
+
+    Raises:
+        DataError: no header with ``image`` or ``caption``, or a row with more or fewer values than the header.
+    """
+    text = read_text(path)
+    lines = csv.reader(text.splitlines(keepends=True), delimiter=_delimiter(text), skipinitialspace=True)
+    header: list[str] = []
+    rows = []
+    start = 1
+    try:
+        for values in lines:
+            where, start = f"{path}, line {start}", lines.line_num + 1
+            if not any(value.strip() for value in values):
+                continue
+            if not header:
+                header = _header([value.strip() for value in values], path)
+                continue
+            if len(values) != len(header):
+                raise DataError(
+                    f"{where}: {len(values)} values for the {len(header)} columns of the header "
+                    f"({', '.join(header)}); put a caption that holds the delimiter in double quotes"
+                )
+            rows.append(_row(dict(zip(header, values)), where))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {lines.line_num}: not valid CSV ({error})") from error
+    return gather(rows, base=images_root or path.parent, strict=strict)
+
+
+def read_pairs(path: Path, *, images_root: Path | None = None, strict: bool = False) -> Gathered:
+    """The records of a text file with ``picture<TAB>caption`` lines; ``#0`` after the picture's name is dropped.
+
+    Raises:
+        DataError: a line without a tab.
+    """
+    rows = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        name, tab, caption = line.rstrip("\r").partition("\t")
+        if not tab:
+            raise DataError(f"{path}, line {number}: no tab between picture and caption in {line[:60]!r}")
+        stem, mark, count = name.rpartition("#")
+        image = stem if mark and count.isdigit() else name
+        rows.append(Row(where=f"{path}, line {number}", image=image.strip(), captions=[caption]))
+    return gather(rows, base=images_root or path.parent, strict=strict)
+
+
+def _delimiter(text: str) -> str:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return max(",;\t|", key=first.count)
+
+
+def _header(names: list[str], path: Path) -> list[str]:
+    known = [name.lower() if name.lower() in _COLUMNS else name for name in names]
+    if not {"image", "caption"} & set(known):
+        hints = [nearest(name, _COLUMNS) for name in known if "did you mean" in nearest(name, _COLUMNS)]
+        raise DataError(
+            f"the header of {str(path)!r} ({', '.join(known)[:80]}) names neither 'image' nor 'caption'"
+            f"{hints[0] if hints else '; write image,caption as its first line'}"
+        )
+    twice = [name for name in known if known.count(name) > 1]
+    if twice:
+        raise DataError(f"the header of {str(path)!r} names the column {twice[0]!r} twice")
+    return known
+
+
+def _row(values: dict[str, str], where: str) -> Row:
+    labels = [label.strip() for label in values.get("labels", "").split(";")]
+    return Row(
+        where=where,
+        image=values.get("image", "").strip(),
+        captions=[values["caption"]] if "caption" in values else [],
+        split=values.get("split"),
+        labels=[label for label in labels if label],
+        id=values.get("id", "").strip(),
+        metadata={key: value for key, value in values.items() if key not in _COLUMNS},
+    )
