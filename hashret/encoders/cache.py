@@ -1,0 +1,312 @@
+"""Features that are computed once: what a frozen prefix gives, on disk and memory-mapped.
+
+Knows encoders only through ``prepare``, ``prefix``, ``size_of`` and ``prefix_fingerprint``. One folder an entry, named
+by the sha256 of the prefix' fingerprint and the items:
+
+    <key>/cache.json    format, counts, the CRC-32 of every file
+    <key>/tokens.npy    (T, D) float16, every item's tokens one after the other, in the order of computing
+    <key>/starts.npy    (M,) int64, the row of tokens.npy where item m begins
+    <key>/lengths.npy   (M,) int32, how many tokens item m has
+    <key>/pooled.npy    (M, D) float32
+
+tokens, starts and lengths are missing where the pooled vector is the only token; pooled is missing at the border before
+a trained suffix. An entry is written as ``<key>.part``, synced, and renamed when it is whole, under a lock that the
+system frees when its holder dies: a kill leaves a ``.part`` that the next run removes, and never half an entry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hashret._lazy import progress
+from hashret.encoders.base import Encoded, Encoder, single
+from hashret.errors import CorruptError, HashretError, InputError, StorageError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: two processes may then compute the same entry; the first rename wins
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT = 1
+_FACTS = "cache.json"
+_HALF = 65504.0  # the largest float16: beyond it a feature would turn into infinity
+_log = logging.getLogger(__name__)
+
+
+class CachedFeatures:
+    """Cached features of M items, memory-mapped.
+
+    Attributes:
+        path: the entry's folder.
+        pooled: (M, D) float32, or None at the border before a trained suffix.
+        width: D.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open the entry at ``path`` and check every byte.
+
+        Raises:
+            CorruptError: a file is missing, cut short or changed.
+        """
+        self.path = Path(path)
+        try:
+            facts = json.loads((self.path / _FACTS).read_text(encoding="utf-8"))
+            if facts["format"] != FORMAT:
+                raise ValueError(f"format {facts['format']}")
+            for name, crc in facts["files"].items():
+                if _crc(self.path / name) != crc:
+                    raise ValueError(f"{name} has changed since it was written")
+            arrays = {name: np.load(self.path / name, mmap_mode="r") for name in facts["files"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptError(f"the cached features in {str(self.path)!r} are damaged: {error}") from error
+        self.pooled: np.ndarray | None = arrays.get("pooled.npy")
+        self._tokens: np.ndarray | None = arrays.get("tokens.npy")
+        self._starts, self._lengths = arrays.get("starts.npy"), arrays.get("lengths.npy")
+        self._count = int(facts["items"])
+        self.width = int(facts["width"])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batch(self, rows: Tensor | np.ndarray | Sequence[int]) -> Encoded:
+        """The features of ``rows``, (B,) int, as float32 CPU tensors; padded to the longest of them.
+
+        Raises:
+            InputError: a row is outside 0 … M-1.
+        """
+        wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= self._count):
+            raise InputError(f"rows must lie in 0 … {self._count - 1}, not {wanted.min()} … {wanted.max()}")
+        pooled = None if self.pooled is None else torch.from_numpy(self.pooled[wanted])
+        if self._tokens is None or self._starts is None or self._lengths is None:
+            if pooled is None:
+                raise CorruptError(f"the cached features in {str(self.path)!r} hold neither tokens nor vectors")
+            return single(pooled)
+        starts, lengths = self._starts[wanted], self._lengths[wanted]
+        longest = int(lengths.max(initial=1))
+        within = np.arange(longest)
+        mask = within < lengths[:, None]
+        places = np.where(mask, starts[:, None] + within, 0)
+        tokens = torch.from_numpy(self._tokens[places]).float()
+        held = torch.from_numpy(mask)
+        return Encoded(tokens.masked_fill_(~held.unsqueeze(-1), 0.0), held, pooled)
+
+
+def default_cache_dir() -> Path:
+    """``$HASHRET_CACHE``, or ``~/.cache/hashret``."""
+    return Path(os.environ.get("HASHRET_CACHE") or Path.home() / ".cache" / "hashret")
+
+
+def cached_prefix(
+    encoder: Encoder,
+    items: Sequence[Any],
+    *,
+    cache_dir: str | Path | None = None,
+    key: str = "",
+    batch_size: int = 64,
+    label: str = "features",
+) -> CachedFeatures:
+    """What ``encoder.prefix`` gives for every item: from the cache, or computed now and cached.
+
+    Args:
+        encoder: its ``prefix_fingerprint`` is half of the entry's name.
+        items: what ``encoder.prepare`` takes. Texts count by their words, files by path, size and time of change,
+            arrays and pictures by their content.
+        cache_dir: where entries lie; None = ``default_cache_dir()``.
+        key: more that tells these items from others, such as a data set's fingerprint.
+        batch_size: items computed together.
+        label: what the progress bar says.
+
+    Raises:
+        DataError: an item cannot be prepared.
+        StorageError: the cache cannot be written, for instance because the disk is full; nothing half is left.
+    """
+    root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    name = hashlib.sha256(
+        f"{FORMAT} {encoder.prefix_fingerprint} {key} {_digest(items, files=encoder.modality == 'image')}".encode()
+    ).hexdigest()[:32]
+    entry = root / name
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _locked(root / f"{name}.lock"):
+            if entry.exists():
+                try:
+                    return CachedFeatures(entry)
+                except CorruptError as error:
+                    _log.warning("%s; they are computed again", error)
+                    shutil.rmtree(entry)
+            part = root / f"{name}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            try:
+                _compute(encoder, items, part, batch_size=batch_size, label=label)
+                part.replace(entry)
+                _sync_folder(root)
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+        return CachedFeatures(entry)
+    except HashretError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"the cache of features in {str(root)!r} cannot be written: {error}; make room, or name another place "
+            f"with cache_dir or HASHRET_CACHE. Nothing half was left there"
+        ) from error
+
+
+def _compute(encoder: Encoder, items: Sequence[Any], part: Path, *, batch_size: int, label: str) -> None:
+    """Write a whole entry into ``part``; ``cache.json`` comes last."""
+    part.mkdir()
+    # Longest first: a batch too large for the memory fails at once, and texts of one length need little padding.
+    order = sorted(range(len(items)), key=lambda row: -encoder.size_of(items[row]))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    starts, lengths = np.zeros(len(items), np.int64), np.zeros(len(items), np.int32)
+    written, only_pooled = 0, True
+    tokens_file = pooled_file = None
+    with contextlib.ExitStack() as stack:
+        for rows, encoded in progress(_encoded(encoder, items, batches), label=label, total=len(batches), unit="batch"):
+            only_pooled = encoded.pooled is not None and encoded.tokens.shape[1] == 1
+            if encoded.pooled is not None:
+                pooled = encoded.pooled.float().cpu().numpy()
+                if pooled_file is None:
+                    pooled_file = stack.enter_context(_Rows(part / "pooled.npy", np.float32, pooled.shape[1]))
+                pooled_file.put(rows, pooled)
+            if not only_pooled:
+                mask = encoded.mask.cpu()
+                flat = encoded.tokens.cpu()[mask].clamp(-_HALF, _HALF).half().numpy()
+                if tokens_file is None:
+                    tokens_file = stack.enter_context(_Rows(part / "tokens.npy", np.float16, flat.shape[1]))
+                counts = mask.sum(1).numpy()
+                starts[rows] = written + np.cumsum(counts) - counts
+                lengths[rows] = counts
+                tokens_file.put(range(written, written + len(flat)), flat)
+                written += len(flat)
+    if not only_pooled or not items:
+        for name, array in (("starts.npy", starts), ("lengths.npy", lengths)):
+            np.save(part / name, array)
+    if not items:
+        np.save(part / "pooled.npy", np.zeros((0, encoder.width), np.float32))
+        np.save(part / "tokens.npy", np.zeros((0, encoder.width), np.float16))
+    files = sorted(path for path in part.iterdir())
+    width = np.load(files[0] if files[0].name == "pooled.npy" else part / "tokens.npy", mmap_mode="r").shape[1]
+    facts = {"format": FORMAT, "items": len(items), "width": int(width), "files": {f.name: _crc(f) for f in files}}
+    (part / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    for path in part.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    _sync_folder(part)
+
+
+def _encoded(encoder: Encoder, items: Sequence[Any], batches: list[list[int]]) -> Iterator[tuple[list[int], Encoded]]:
+    """Batches through the prefix; the next one is decoded while this one is computed."""
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        waiting = [ahead.submit(encoder.prepare, [items[row] for row in rows]) for rows in batches[:1]]
+        for number, rows in enumerate(batches):
+            inputs = waiting.pop().result()
+            if number + 1 < len(batches):
+                waiting.append(ahead.submit(encoder.prepare, [items[row] for row in batches[number + 1]]))
+            with torch.inference_mode():
+                yield rows, encoder.prefix(inputs)
+
+
+class _Rows:
+    """A .npy file of (rows, width) whose rows are written in any order."""
+
+    def __init__(self, path: Path, dtype: Any, width: int) -> None:
+        self._file = path.open("w+b")
+        self._dtype, self._width, self._rows = np.dtype(dtype), width, 0
+        self._header()
+        self._start = self._file.tell()
+
+    def _header(self) -> None:
+        # numpy leaves room for the first axis to grow, so the header keeps its length when it is written again.
+        fields = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(self._file, {**fields, "shape": (self._rows, self._width)})
+
+    def put(self, rows: Sequence[int], values: np.ndarray) -> None:
+        values = np.ascontiguousarray(values, dtype=self._dtype)
+        size = self._width * self._dtype.itemsize
+        for first, last in _runs(rows):
+            self._file.seek(self._start + rows[first] * size)
+            self._file.write(values[first:last].data)
+        self._rows = max(self._rows, max(rows, default=-1) + 1)
+
+    def __enter__(self) -> _Rows:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        with self._file:
+            if problem[0] is None:
+                self._file.seek(0)
+                self._header()
+
+
+def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Stretches first … last-1 of ``rows`` that count up one by one."""
+    first = 0
+    for i in range(1, len(rows) + 1):
+        if i == len(rows) or rows[i] != rows[i - 1] + 1:
+            yield first, i
+            first = i
+
+
+def _digest(items: Sequence[Any], *, files: bool) -> str:
+    """sha256 over what tells these items from others; with ``files`` a string is a path."""
+    digest = hashlib.sha256(str(len(items)).encode())
+    for item in items:
+        if isinstance(item, Path) or (files and isinstance(item, str)):
+            try:
+                facts = Path(item).stat()
+                text = f"{item}\0{facts.st_size}\0{facts.st_mtime_ns}"
+            except OSError:
+                text = str(item)  # reading it fails with a better sentence
+            digest.update(text.encode("utf-8", "surrogateescape"))
+        elif isinstance(item, str):
+            digest.update(item.encode("utf-8", "surrogatepass"))
+        elif isinstance(item, bytes):
+            digest.update(item)
+        else:
+            array = np.asarray(item)
+            digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _crc(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold ``path`` alone; the system lets go when the process ends, however it ends."""
+    with path.open("w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _sync_folder(path: Path) -> None:
+    with contextlib.suppress(PermissionError):  # Windows opens no folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
