@@ -14,8 +14,8 @@ time, so that ``Dataset.fingerprint`` is the same on every machine.
 
 **The split is fixed**: 300 to test, 120 to val, the rest to train, whatever seed a run has. Held-out emoji must not be
 known from training under another name, so these stay together (``emoji_groups``): variants of sex, age and hair
-("man astronaut", "astronaut"; all families), and mirrored drawings; drawings with the same pixels (the flags of Norway and Bouvet Island);
-emoji that share a name or a whole line of keywords. Skin tones are left out.
+("man astronaut", "astronaut"; all families), and mirrored drawings; drawings with the same pixels (the flags of Norway
+and Bouvet Island); emoji that share a caption. Skin tones are left out.
 """
 
 from __future__ import annotations
