@@ -76,7 +76,7 @@ def emoji_table(drawings: Collection[str]) -> list[Emoji]:
                 drawing=drawing,
                 name=name,
                 others=others,
-                keywords=_keywords(keywords.get(_bare(text), ()), name),
+                keywords=_keywords(keywords.get(_bare(text), ()), without=(name, *others)),
                 category=fact.category,
                 kind=_kind(text),
             )
@@ -115,10 +115,11 @@ def _distinct(names: Iterable[str], *, without: tuple[str, ...], flag: bool) -> 
     return tuple(kept)
 
 
-def _keywords(aliases: Iterable[str], name: str) -> tuple[str, ...]:
+def _keywords(aliases: Iterable[str], *, without: tuple[str, ...]) -> tuple[str, ...]:
     cleaned = {_clean(alias).lower() for alias in aliases}
     words = {alias for alias in cleaned if re.fullmatch(r"[^\W\d_][^\d_]{2,}", alias)}
-    return tuple(sorted(word for word in words if _words(word) != _words(name)))
+    known = {_words(name) for name in without}
+    return tuple(sorted(word for word in words if _words(word) not in known))
 
 
 def _words(name: str) -> frozenset[str]:
