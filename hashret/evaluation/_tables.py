@@ -6,9 +6,8 @@ Knows numbers only: no codes, no rankings. The tables grow on demand and are sha
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
 
 SHORT = 64  # products of up to this many factors are multiplied out, which is exact; longer ones go by logarithms
@@ -42,7 +41,7 @@ def _table(name: str, n: int, term: object) -> Floats:
     return table
 
 
-def log_choose(n: Ints, k: Ints) -> Floats:
+def log_choose(n: ArrayLike, k: ArrayLike) -> Floats:
     """``log C(n, k)``, elementwise; minus infinity where the choice is impossible."""
     n, k = np.broadcast_arrays(np.asarray(n), np.asarray(k))
     possible = (k >= 0) & (k <= n)
@@ -51,12 +50,12 @@ def log_choose(n: Ints, k: Ints) -> Floats:
     return np.where(possible, table[n_safe] - table[k_safe] - table[n_safe - k_safe], -np.inf)
 
 
-def chance_of_a_hit(n: Ints, r: Ints, draws: Ints | int) -> Floats:
+def chance_of_a_hit(n: ArrayLike, r: ArrayLike, draws: ArrayLike) -> Floats:
     """The probability that ``draws`` of ``n`` items, in random order, hold at least one of ``r`` relevant ones.
 
     ``1 - C(n - r, J) / C(n, J)`` with J = draws clipped to 0…n; zero where J or r is zero.
     """
-    n, r, drawn = np.broadcast_arrays(np.asarray(n), np.asarray(r), np.clip(draws, 0, n))
+    n, r, drawn = np.broadcast_arrays(np.asarray(n), np.asarray(r), np.clip(np.asarray(draws), 0, n))
     few, many = np.minimum(r, drawn), np.maximum(r, drawn)  # the ratio is the same with r and J exchanged
     none = np.ones(n.shape)
     if few.max(initial=0) <= SHORT:

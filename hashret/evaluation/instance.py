@@ -106,7 +106,7 @@ def evaluate_floats(
         DataError: shapes that do not fit, or values that are not finite.
     """
     check_ties(ties)
-    images, texts = _unit(image_features, "image features"), _unit(text_features, "text features")
+    images, texts = unit_rows(image_features, "image features"), unit_rows(text_features, "text features")
     _check_width(images, texts)
     owners = _check_owner(owner, len(images), len(texts))
     own = -np.einsum("md,md->m", images[owners], texts)
@@ -143,10 +143,10 @@ def evaluate_asymmetric(
     """
     check_ties(ties)
     stored_images, stored_texts = (
-        _unit(unpack(check_codes(codes, n_bits=n_bits, what=what), n_bits=n_bits) * 2.0 - 1.0, what)
+        unit_rows(unpack(check_codes(codes, n_bits=n_bits, what=what), n_bits=n_bits) * 2.0 - 1.0, what)
         for codes, what in ((image_codes, "image codes"), (text_codes, "text codes"))
     )
-    images, texts = _unit(image_relaxed, "relaxed image codes"), _unit(text_relaxed, "relaxed text codes")
+    images, texts = unit_rows(image_relaxed, "relaxed image codes"), unit_rows(text_relaxed, "relaxed text codes")
     _check_width(images, stored_texts)
     _check_width(texts, stored_images)
     owners = _check_owner(owner, len(stored_images), len(stored_texts))
@@ -297,7 +297,12 @@ def _check_owner(owner: ArrayLike, n_images: int, n_texts: int) -> Rows:
     return owners.astype(np.int64, copy=False)
 
 
-def _unit(features: ArrayLike, what: str) -> Floats:
+def unit_rows(features: ArrayLike, what: str) -> Floats:
+    """Rows of length 1; zero rows stay zero.
+
+    Raises:
+        DataError: no matrix, or values that are not finite.
+    """
     values = np.asarray(features, dtype=np.float32)
     if values.ndim != 2:
         raise DataError(f"{what} must be a matrix (items, width), not an array of shape {values.shape}")

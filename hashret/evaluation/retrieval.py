@@ -132,13 +132,23 @@ class Retrieval:
 
         def direction(way: str) -> Direction:
             parts: list[Direction] = [getattr(result, way) for result in results]
-            figures = {
-                name: float(np.mean([getattr(part, name) for part in parts]))
-                for name in ("r1", "r5", "r10", "med_r", "mean_r")
-            }
-            counts = {name: sum(getattr(part, name) for part in parts) for name in ("n_queries", "n_without")}
-            values = {name: np.concatenate([part.per_query[name] for part in parts]) for name in parts[0].per_query}
-            return Direction(**figures, **counts, n_items=parts[0].n_items, per_query=values)
+
+            def average(name: str) -> float:
+                return float(np.mean([getattr(part, name) for part in parts]))
+
+            return Direction(
+                r1=average("r1"),
+                r5=average("r5"),
+                r10=average("r10"),
+                med_r=average("med_r"),
+                mean_r=average("mean_r"),
+                n_queries=sum(part.n_queries for part in parts),
+                n_without=sum(part.n_without for part in parts),
+                n_items=parts[0].n_items,
+                per_query={
+                    name: np.concatenate([part.per_query[name] for part in parts]) for name in first.i2t.per_query
+                },
+            )
 
         chance = {
             way: {name: float(np.mean([result.chance[way][name] for result in results])) for name in figures}
