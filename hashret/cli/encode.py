@@ -1,0 +1,42 @@
+"""``hashret encode``: pictures or captions into a .npy file of packed codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+SUMMARY = "Encode the pictures (or the captions) of a data set into packed codes, a .npy file with the ids beside it."
+EXAMPLES = (
+    "hashret encode model/ --data ./photos --out codes.npy",
+    "hashret encode model/ --data captions.jsonl --split test --modality text --n-bits 256 --out codes.npy",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    from hashret.cli._common import add_data_arguments
+
+    parser.add_argument("model", help="the directory of a model")
+    add_data_arguments(parser)
+    parser.add_argument("--out", type=Path, required=True, help="the .npy file to write")
+    parser.add_argument("--modality", choices=("image", "text"), default="image", help="what to encode (image)")
+    parser.add_argument("--n-bits", type=int, help="a length that the model was trained for (its longest)")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--device", default="auto")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Encode and write ``OUT`` (N, n_bytes) uint8 and ``OUT.ids.json``."""
+    import numpy as np
+
+    from hashret.cli._common import items_of, open_data, write_atomically
+    from hashret.model import CrossModalHasher
+
+    model = CrossModalHasher.load(args.model, device=args.device)
+    ids, items = items_of(open_data(args), args.modality, strict=args.strict)
+    codes = model.encode(args.modality, items, n_bits=args.n_bits, batch_size=args.batch_size)
+    write_atomically(args.out, lambda file: np.save(file, codes))
+    ids_path = args.out.with_suffix(".ids.json")
+    write_atomically(ids_path, lambda file: file.write(json.dumps(ids, ensure_ascii=False).encode()))
+    print(f"{len(codes)} codes of {args.n_bits or model.n_bits} bits in {args.out}, their ids in {ids_path}")

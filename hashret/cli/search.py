@@ -1,0 +1,109 @@
+"""``hashret search``: words or a picture in, a table, JSON or a page of hits out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hashret.engine import Engine
+from hashret.errors import InputError
+
+if TYPE_CHECKING:
+    from hashret.collection import CollectionHits
+
+SUMMARY = "Find the pictures of a collection by words, by a picture, or by one of its own items."
+EXAMPLES = (
+    'hashret search photos.hashret "a dog on a beach"',
+    "hashret search photos.hashret --image dog.jpg -k 20",
+    'hashret search photos.hashret "a dog" --where \'{"year": {"gte": 2019}}\' --json',
+    'hashret search photos.hashret "a dog" --html hits.html --open',
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("collection", help="the directory of a collection")
+    parser.add_argument("words", nargs="?", help="words to look for")
+    parser.add_argument("--image", help="a picture to look for")
+    parser.add_argument("--id", help="an item of the collection, for more like it")
+    parser.add_argument("-k", type=int, default=10, help="how many hits (10)")
+    parser.add_argument("--radius", type=int, help="only hits at this many differing bits or fewer")
+    parser.add_argument("--where", help="a metadata filter in JSON")
+    parser.add_argument("--model", help="the model's directory, if not where the collection says")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--html", type=Path, help="write the hits as a page of pictures")
+    parser.add_argument("--open", action="store_true", help="show that page in the browser")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Search and print."""
+    where = _filter(args.where)
+    with Engine.open(args.collection, model=args.model) as engine:
+        hits = engine.search(
+            args.words, image=args.image, id=_id(engine, args.id), k=args.k, where=where, radius=args.radius
+        )
+    query = args.words or args.image or f"like {args.id}"
+    if args.html or args.open:
+        page = args.html or Path(f"{Path(args.collection).stem}-hits.html")
+        _write_page(page, query, args.image, hits)
+        print(f"wrote {page}", file=sys.stderr)
+        if args.open:
+            webbrowser.open(page.resolve().as_uri())
+    rows = _rows(hits)
+    if args.json:
+        print(json.dumps({"query": query, "hits": rows}, ensure_ascii=False, indent=2))
+    elif not rows:
+        print("nothing found")
+    else:
+        _print_table(rows)
+
+
+def _filter(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        where = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"--where must be JSON such as '{{\"year\": 2019}}': {error}") from error
+    if not isinstance(where, dict):
+        raise InputError(f"--where must be a JSON object, not {text!r}")
+    return where
+
+
+def _id(engine: Engine, text: str | None) -> str | int | None:
+    """Ids on the command line are strings; one that only exists as a number is taken as the number."""
+    if text is not None and text not in engine.collection and text.lstrip("-").isdigit():
+        return int(text)
+    return text
+
+
+def _rows(hits: CollectionHits) -> list[dict[str, Any]]:
+    found = zip(hits.ids[0], hits.distances[0], hits.metadata[0])
+    return [
+        {"rank": rank, "id": id, "distance": int(distance), "metadata": metadata}
+        for rank, (id, distance, metadata) in enumerate(found, start=1)
+        if distance >= 0
+    ]
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    width = max(len("id"), *(len(str(row["id"])) for row in rows))
+    print(f"{'rank':>4}  {'bits':>4}  {'id':<{width}}  caption")
+    for row in rows:
+        captions = (row["metadata"] or {}).get("captions") or [""]
+        print(f"{row['rank']:>4}  {row['distance']:>4}  {row['id']!s:<{width}}  {captions[0]}")
+
+
+def _write_page(page: Path, query: str, image: str | None, hits: CollectionHits) -> None:
+    from hashret.evaluation.report import Gallery, Hit, Query, Report, write_report
+
+    found = [
+        Hit(image=row["metadata"].get("image"), caption=str(row["id"]), distance=row["distance"])
+        for row in _rows(hits)
+    ]
+    gallery = Gallery(title="Hits", rows=((Query(text=query, image=image), tuple(found)),))
+    write_report(page, Report(title=f"hashret: {query}", sections=(gallery,)))

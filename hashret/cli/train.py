@@ -1,0 +1,45 @@
+"""``hashret train``: learn a model as a configuration says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "Learn a model from pairs of pictures and captions, as a configuration says."
+EXAMPLES = (
+    "hashret train configs/emoji.yaml --data emoji --out runs/emoji",
+    "hashret train configs/flickr8k.yaml --data captions.jsonl --out runs/flickr8k --seed 1",
+    "hashret train configs/flickr8k.yaml --data captions.jsonl --out runs/wide --set stages.heads.lr=1e-4",
+    "hashret train configs/flickr8k.yaml --data captions.jsonl --out runs/flickr8k --resume",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("config", help="a YAML file, or the name of one that comes with hashret")
+    parser.add_argument(
+        "--data", required=True, help="a JSON-lines, CSV or Karpathy file, a folder of pictures, or the name emoji"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the run's directory; the model lands in OUT/model")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
+    parser.add_argument("--seed", type=int, help="seed of the training and of missing splits (the configuration's)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in OUT")
+    parser.add_argument("--strict", action="store_true", help="refuse data with unreadable pictures or empty captions")
+    parser.add_argument("--cache", type=Path, help="where computed features are kept (~/.cache/hashret)")
+    parser.add_argument("--device", default="auto")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, and say where the model is."""
+    from hashret.cli._common import readable
+    from hashret.data import open_dataset
+    from hashret.training import load_config, train
+
+    settings = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
+    config = load_config(args.config, settings=settings)
+    dataset = readable(open_dataset(args.data, seed=config.seed, strict=args.strict), strict=args.strict)
+    if dataset.credits:
+        print(dataset.credits)
+    result = train(config, dataset, out=args.out, resume=args.resume, cache_dir=args.cache, device=args.device)
+    print(f"best epoch {result.best_epoch}: validation {config.selection.metric} {result.best:.1f}")
+    print(f"the model is in {args.out / 'model'}; measure it with: hashret eval {args.out / 'model'} --data {args.data}")

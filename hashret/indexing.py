@@ -1,0 +1,81 @@
+"""From a data set to a collection: encode in batches, store ids, metadata and codes as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hashret._lazy import progress
+from hashret.collection import Collection
+from hashret.errors import DataError
+
+if TYPE_CHECKING:
+    from hashret.data import Dataset
+    from hashret.data.records import Record
+    from hashret.model import CrossModalHasher
+
+COMMIT = 1024  # items a durable commit: a kill loses at most the last second's work
+
+
+def index_dataset(
+    model: CrossModalHasher,
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    model_path: str | Path | None = None,
+    modality: str = "image",
+    n_bits: int | None = None,
+    batch_size: int = 64,
+) -> Collection:
+    """A new collection at ``out`` with the pictures, or the captions, of ``dataset``.
+
+    Pictures are stored under their record's id, captions under ``id#n``. The metadata of an item are those of its
+    record, and ``image``, ``captions``, ``labels`` and ``split``.
+
+    Args:
+        model: what encodes.
+        dataset: what is encoded; every picture must be readable.
+        out: the directory to make.
+        model_path: where a searcher finds the model; stored as an absolute path.
+        modality: ``"image"`` or ``"text"``.
+        n_bits: a length of the model's nested codes; the longest without.
+        batch_size: items that are encoded together.
+
+    Raises:
+        DataError: the data set has nothing of this modality.
+        StorageError: ``out`` exists or cannot be written.
+    """
+    entries = list(_entries(dataset, modality))
+    if not entries:
+        raise DataError(f"{dataset.name!r} has no {'pictures' if modality == 'image' else 'captions'} to index")
+    collection = Collection.create(
+        out,
+        n_bits=n_bits or model.n_bits,
+        fingerprint=model.fingerprint,
+        model=str(Path(model_path).resolve()) if model_path is not None else None,
+    )
+    starts = range(0, len(entries), COMMIT)
+    for start in progress(starts, label=f"index {modality}s", unit="batch"):
+        ids, items, metadata = zip(*entries[start : start + COMMIT])
+        codes = model.encode(modality, list(items), n_bits=n_bits, batch_size=batch_size)
+        collection.add(codes, ids=list(ids), metadata=list(metadata))
+    return collection
+
+
+def _entries(dataset: Dataset, modality: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    for record in dataset.records:
+        if modality == "text":
+            for n, text in enumerate(record.captions):
+                yield f"{record.id}#{n}", text, {**_metadata(record), "captions": [text]}
+        elif record.image is not None:
+            yield record.id, record.image, _metadata(record)
+
+
+def _metadata(record: Record) -> dict[str, Any]:
+    stored = {**record.metadata, "captions": list(record.captions), "labels": list(record.labels)}
+    if record.image is not None:
+        stored["image"] = str(record.image)
+    if record.split is not None:
+        stored["split"] = record.split
+    return stored
