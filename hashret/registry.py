@@ -63,5 +63,5 @@ class Registry:
 def nearest(name: str, choices: tuple[str, ...]) -> str:
     """The tail of an error message: the near miss, and what there is."""
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {close[0]!r}?" if close else "."
     return f"{hint} Known: {', '.join(choices) or 'none'}."

@@ -3,8 +3,8 @@
 The torchvision wheel on PyPI is built against CUDA torch. Beside CPU torch its compiled operators do not load, and
 then ``import torchvision`` raises "operator torchvision::nms does not exist" while it registers Python kernels for
 them; timm and transformers import torchvision, so even a text model cannot be loaded. Declaring the two schemas first
-lets the import pass. Nobody here calls the operators: only the picture transforms are used. ``ready`` has to run before anything
-imports torchvision, timm or transformers.
+lets the import pass. Nobody here calls the operators: only the picture transforms are used. ``ready`` has to run
+before anything imports torchvision, timm or transformers.
 
 Knows nothing of encoders.
 """
@@ -29,7 +29,7 @@ def ready() -> None:
     except ModuleNotFoundError:
         return  # then timm's own message says what is missing
     except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for schema in _SCHEMAS:
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
         _kept.append(library)

@@ -95,10 +95,12 @@ class Encoder(nn.Module):
         config: what it was built from.
         modality: "image" or "text".
         width: D of what ``forward`` gives.
+        takes_words: whether a string among the items is a text; else it is the path of a file.
     """
 
     modality: Modality
     width: int
+    takes_words = False
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -206,6 +208,13 @@ def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
     """The mean (B, D) of the tokens (B, N, D) where the mask (B, N) is true."""
     weights = mask.to(tokens.dtype).unsqueeze(-1)
     return (tokens * weights).sum(1) / weights.sum(1).clamp_min(1)
+
+
+def pooled_vector(pool: Pool, first: Tensor, mean: Tensor) -> Tensor:
+    """The pooled vector from the first token (B, D) and the mean (B, D): one of them, or both side by side."""
+    if pool == "first+mean":
+        return torch.cat([first, mean], dim=1)
+    return first if pool == "first" else mean
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

@@ -137,7 +137,7 @@ def cached_prefix(
     """
     root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     name = hashlib.sha256(
-        f"{FORMAT} {encoder.prefix_fingerprint} {key} {_digest(items, files=encoder.modality == 'image')}".encode()
+        f"{FORMAT} {encoder.prefix_fingerprint} {key} {_digest(items, files=not encoder.takes_words)}".encode()
     ).hexdigest()[:32]
     entry = root / name
     try:
@@ -173,37 +173,33 @@ def _compute(encoder: Encoder, items: Sequence[Any], part: Path, *, batch_size: 
     part.mkdir()
     # Longest first: a batch too large for the memory fails at once, and texts of one length need little padding.
     order = sorted(range(len(items)), key=lambda row: -encoder.size_of(items[row]))
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)] or [[]]
     starts, lengths = np.zeros(len(items), np.int64), np.zeros(len(items), np.int32)
-    written, only_pooled = 0, True
-    tokens_file = pooled_file = None
+    written = width = 0
     with contextlib.ExitStack() as stack:
+        files: dict[str, _Rows] = {}
+
+        def put(name: str, dtype: Any, rows: Sequence[int], values: np.ndarray) -> None:
+            if name not in files:
+                files[name] = stack.enter_context(_Rows(part / name, dtype, values.shape[1]))
+            files[name].put(rows, values)
+
         for rows, encoded in progress(_encoded(encoder, items, batches), label=label, total=len(batches), unit="batch"):
-            only_pooled = encoded.pooled is not None and encoded.tokens.shape[1] == 1
+            width = encoded.tokens.shape[2]
             if encoded.pooled is not None:
-                pooled = encoded.pooled.float().cpu().numpy()
-                if pooled_file is None:
-                    pooled_file = stack.enter_context(_Rows(part / "pooled.npy", np.float32, pooled.shape[1]))
-                pooled_file.put(rows, pooled)
-            if not only_pooled:
+                put("pooled.npy", np.float32, rows, encoded.pooled.float().cpu().numpy())
+            if encoded.pooled is None or encoder.config.output == "tokens":
                 mask = encoded.mask.cpu()
-                flat = encoded.tokens.cpu()[mask].clamp(-_HALF, _HALF).half().numpy()
-                if tokens_file is None:
-                    tokens_file = stack.enter_context(_Rows(part / "tokens.npy", np.float16, flat.shape[1]))
                 counts = mask.sum(1).numpy()
-                starts[rows] = written + np.cumsum(counts) - counts
-                lengths[rows] = counts
-                tokens_file.put(range(written, written + len(flat)), flat)
+                flat = encoded.tokens.cpu()[mask].clamp(-_HALF, _HALF).half().numpy()
+                put("tokens.npy", np.float16, range(written, written + len(flat)), flat)
+                starts[rows], lengths[rows] = written + np.cumsum(counts) - counts, counts
                 written += len(flat)
-    if not only_pooled or not items:
-        for name, array in (("starts.npy", starts), ("lengths.npy", lengths)):
-            np.save(part / name, array)
-    if not items:
-        np.save(part / "pooled.npy", np.zeros((0, encoder.width), np.float32))
-        np.save(part / "tokens.npy", np.zeros((0, encoder.width), np.float16))
-    files = sorted(path for path in part.iterdir())
-    width = np.load(files[0] if files[0].name == "pooled.npy" else part / "tokens.npy", mmap_mode="r").shape[1]
-    facts = {"format": FORMAT, "items": len(items), "width": int(width), "files": {f.name: _crc(f) for f in files}}
+    if "tokens.npy" in files:
+        np.save(part / "starts.npy", starts)
+        np.save(part / "lengths.npy", lengths)
+    checks = {path.name: _crc(path) for path in sorted(part.iterdir())}
+    facts = {"format": FORMAT, "items": len(items), "width": width, "files": checks}
     (part / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     for path in part.iterdir():
         with path.open("rb") as file:

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from hashret._lazy import require
+from hashret.config import build
 from hashret.data import decode_image
 from hashret.encoders import _torchvision
-from hashret.encoders.base import Encoded, Encoder, EncoderConfig, masked_mean, single
+from hashret.encoders.base import Encoded, Encoder, EncoderConfig, masked_mean, pooled_vector, single
 from hashret.encoders.providers import Provider
 from hashret.encoders.weights import Origin, load_pretrained, provider_state, read_state
 from hashret.errors import ConfigError, WeightsError
@@ -81,9 +82,12 @@ class ImageEncoder(Encoder):
     """
 
     modality = "image"
+    model: Any
+    _mean: Tensor
+    _std: Tensor
 
     def __init__(
-        self, config: EncoderConfig, architecture: str, model: nn.Module, preprocessing: Preprocessing, origin: Origin
+        self, config: EncoderConfig, architecture: str, model: Any, preprocessing: Preprocessing, origin: Origin
     ) -> None:
         super().__init__(config)
         self.architecture, self.model, self.preprocessing, self.origin = architecture, model, preprocessing, origin
@@ -117,7 +121,7 @@ class ImageEncoder(Encoder):
             raise ConfigError(f"timm has no image model {config.name!r}{hint}")
         overlay: dict[str, Any] = {}
 
-        def from_package(provider: Provider, path: Path) -> nn.Module:
+        def from_package(provider: Provider, path: Path) -> Any:
             overlay.update(provider.preprocessing)
             model = timm.create_model(provider.architecture, pretrained=False)
             _load_strict(model, provider_state(provider, path), path)
@@ -168,7 +172,7 @@ class ImageEncoder(Encoder):
             x = (inputs["pixels"].to(self.device, torch.float32) - self._mean) / self._std
             if self._first_trained is None:
                 return self._finish(self.model.forward_features(x))
-            model: Any = self.model
+            model = self.model
             x = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(x))))
             for block in model.blocks[: self._first_trained]:
                 x = block(x)
@@ -180,15 +184,15 @@ class ImageEncoder(Encoder):
         if self._first_trained is None:
             return encoded
         x = encoded.tokens
-        for block in self.model.blocks[self._first_trained :]:  # type: ignore[index]
+        for block in self.model.blocks[self._first_trained :]:
             x = block(x)
-        return self._finish(self.model.norm(x))  # type: ignore[operator]
+        return self._finish(self.model.norm(x))
 
     def trainable_modules(self) -> list[nn.Module]:
         """The last blocks and the final norm."""
         if self._first_trained is None:
             return []
-        model: Any = self.model
+        model = self.model
         return [*model.blocks[self._first_trained :], model.norm, model.fc_norm]
 
     # --- who it is and how it is kept
@@ -227,8 +231,7 @@ class ImageEncoder(Encoder):
     @classmethod
     def restore(cls, config: EncoderConfig, extras: dict[str, Any], directory: Path) -> ImageEncoder:
         """The same architecture, with random weights until the saved ones are loaded."""
-        data = {key: tuple(v) if isinstance(v, list) else v for key, v in extras["preprocessing"].items()}
-        preprocessing = Preprocessing(**data)
+        preprocessing = build(Preprocessing, extras["preprocessing"])
         model = timm.create_model(extras["architecture"], pretrained=False, num_classes=0)
         _resize(model, preprocessing.image_size, config.name)
         return cls(config, extras["architecture"], model, preprocessing, Origin(**extras["origin"]))
@@ -236,7 +239,8 @@ class ImageEncoder(Encoder):
     # --- inside
 
     def _picture(self, item: Any) -> Tensor:
-        return self._transform(decode_image(item))
+        pixels: Tensor = self._transform(decode_image(item))
+        return pixels
 
     def _cut(self, config: EncoderConfig) -> int | None:
         """The number of the first trained block, or None where nothing is trained."""
@@ -255,16 +259,14 @@ class ImageEncoder(Encoder):
 
     def _finish(self, features: Tensor) -> Encoded:
         """Tokens and the pooled vector from the model's last features, (B, N, D) or a map."""
-        model: Any = self.model
+        model = self.model
         flat = self._flat(features)
         first = int(getattr(model, "num_prefix_tokens", 0))
         if self.config.pool == "model":
             pooled = model.forward_head(features, pre_logits=True)
         else:
             patches = flat[:, first:]
-            mean = masked_mean(patches, _all(patches))
-            pooled = {"mean": [mean], "first": [flat[:, 0]], "first+mean": [flat[:, 0], mean]}[self.config.pool]
-            pooled = torch.cat(pooled, dim=1)
+            pooled = pooled_vector(self.config.pool, flat[:, 0], masked_mean(patches, _all(patches)))
         if self.config.output == "pooled":
             return single(pooled)
         tokens = self._gridded(flat) if self._first_trained is None else flat
@@ -288,7 +290,7 @@ class ImageEncoder(Encoder):
         side = math.isqrt(count)
         if side * side != count or grid > side:
             raise ConfigError(f"{count} patches cannot be pooled to a grid of {grid} x {grid}")
-        patches = tokens[:, first:].transpose(1, 2).unflatten(2, (side, side))
+        patches = tokens[:, first:].transpose(1, 2).reshape(len(tokens), -1, side, side)
         pooled = nn.functional.adaptive_avg_pool2d(patches, grid).flatten(2).transpose(1, 2)
         return torch.cat([tokens[:, :first], pooled], dim=1)
 
@@ -297,7 +299,7 @@ def _all(tokens: Tensor) -> Tensor:
     return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
 
 
-def _from_hub(name: str, cache_only: bool) -> nn.Module:
+def _from_hub(name: str, cache_only: bool) -> Any:
     if cache_only:
         hub = require("huggingface_hub", extra="learn")
         repo = name.split(":", 1)[1] if ":" in name else timm.get_pretrained_cfg(name).hf_hub_id
@@ -308,7 +310,7 @@ def _from_hub(name: str, cache_only: bool) -> nn.Module:
     return timm.create_model(name, pretrained=True, num_classes=0)
 
 
-def _from_file(name: str, path: Path) -> nn.Module:
+def _from_file(name: str, path: Path) -> Any:
     """A model with the weights of a file, or of the first file of weights in a folder."""
     if path.is_dir():
         files = [path / part for part in ("model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")]
@@ -337,7 +339,7 @@ def _load_strict(model: nn.Module, state: dict[str, Tensor], path: Path) -> None
 
 def _resize(model: Any, image_size: int, name: str) -> None:
     """Interpolate a ViT's positions to ``image_size``; a convolutional model takes any size as it is."""
-    embed = getattr(model, "patch_embed", None)
+    embed: Any = getattr(model, "patch_embed", None)
     current = getattr(embed, "img_size", None)
     if current is None or tuple(current) == (image_size, image_size):
         return

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hashret._lazy import require
 from hashret.encoders import _torchvision
-from hashret.encoders.base import Encoded, Encoder, EncoderConfig, masked_mean, single
+from hashret.encoders.base import Encoded, Encoder, EncoderConfig, Pool, masked_mean, pooled_vector, single
 from hashret.encoders.providers import Provider
 from hashret.encoders.weights import Origin, load_pretrained
 from hashret.errors import ConfigError, DataError, WeightsError
@@ -41,6 +41,7 @@ class TextEncoder(Encoder):
     """
 
     modality = "text"
+    takes_words = True
 
     def __init__(
         self, config: EncoderConfig, model: Any, tokenizer: Any, origin: Origin, prefix_text: str = ""
@@ -58,9 +59,8 @@ class TextEncoder(Encoder):
         )
         self.max_length = min(config.max_length, positions - reserved)
         self._first_trained = self._cut(config)
-        self._pool = config.pool
-        if config.pool == "model":
-            self._pool = "model" if model.config.model_type in _END_OF_TEXT_POOLING else "mean"
+        own_pool = model.config.model_type in _END_OF_TEXT_POOLING
+        self._pool: Pool = "mean" if config.pool == "model" and not own_pool else config.pool
         width = int(model.config.hidden_size)
         self.width = 2 * width if config.pool == "first+mean" else width
         self.freeze()
@@ -213,13 +213,10 @@ class TextEncoder(Encoder):
         return 0 if config.train_blocks == -1 else len(layers) - config.train_blocks
 
     def _finish(self, hidden: Tensor, mask: Tensor, own: Tensor | None) -> Encoded:
-        parts = {
-            "mean": lambda: [masked_mean(hidden, mask)],
-            "first": lambda: [hidden[:, 0]],
-            "first+mean": lambda: [hidden[:, 0], masked_mean(hidden, mask)],
-            "model": lambda: [own],
-        }[self._pool]()
-        pooled = torch.cat(parts, dim=1)  # type: ignore[arg-type]
+        if self._pool == "model" and own is not None:
+            pooled = own
+        else:
+            pooled = pooled_vector(self._pool, hidden[:, 0], masked_mean(hidden, mask))
         return single(pooled) if self.config.output == "pooled" else Encoded(hidden, mask, pooled)
 
 

@@ -5,7 +5,8 @@ not know architectures: the encoders hand in how they load from each place.
 
 The order for ``weights="auto"``:
 
-1. local: ``name`` is a folder, or ``$HASHRET_WEIGHTS/<name>`` exists (``/`` in a name reads ``--``);
+1. local: ``name`` is the folder of a transformers model, or ``$HASHRET_WEIGHTS/<name>`` exists (``/`` in a name reads
+   ``--``);
 2. hub: where it answers within two seconds (asked once a process; ``HF_HUB_OFFLINE=1`` says no without asking), or
    where an earlier download lies in the hub's own cache;
 3. package: the entry of ``providers.py``.
@@ -76,7 +77,7 @@ def load_pretrained(
         return _local(config, path, from_local)
     tried: list[str] = []
     if config.weights == "auto":
-        for path in _local_places(config.name):
+        for path in _local_places(config.name, modality):
             if path.exists():
                 return _local(config, path, from_local)
         tried.append("no local folder of that name ($HASHRET_WEIGHTS or a path)")
@@ -94,11 +95,10 @@ def load_pretrained(
             names = tuple(entry.name for entry in PROVIDERS if entry.modality == modality)
             tried.append(f"no package carries {config.name!r}{nearest(config.name, names)}")
         else:
-            path = package_file(provider)
-            if path is not None:
-                return from_package(provider, path), Origin(
-                    "package", f"{provider.source}, from {provider.package}", provider.licence
-                )
+            file = package_file(provider)
+            if file is not None:
+                origin = Origin("package", f"{provider.source}, from {provider.package}", provider.licence)
+                return from_package(provider, file), origin
             tried.append(f"the package that carries it is not installed: {provider.install}")
     raise WeightsError(f"no pretrained weights were found for {config.name!r}: {'; '.join(tried)}")
 
@@ -206,8 +206,8 @@ def _onnx_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _local_places(name: str) -> list[Path]:
-    places = [Path(name).expanduser()]
+def _local_places(name: str, modality: Modality) -> list[Path]:
+    places = [Path(name).expanduser()] if modality == "text" else []  # a timm name is no path
     if os.environ.get("HASHRET_WEIGHTS"):
         places.append(Path(os.environ["HASHRET_WEIGHTS"]) / name.replace("/", "--"))
     return places
