@@ -1,0 +1,204 @@
+"""What callers give as ids and metadata, checked and brought into the form in which it is stored.
+
+An id is a str or an int (64 bits, signed); 1 and "1" are different ids. Metadata are one JSON object an item. Knows
+nothing of files.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from hashret.errors import InputError
+
+Id = str | int
+Ids = npt.NDArray[np.int64] | list[Id]
+"""Integers only: an array. Anything else: a list."""
+
+INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
+MAX_DEPTH = 100
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def check_ids(ids: Any, *, count: int | None = None) -> Ids:
+    """Ids as an int64 array, or as a list where not all are integers.
+
+    Args:
+        ids: a sequence or array of str and int; a single id counts as a sequence of one.
+        count: how many there must be.
+
+    Raises:
+        InputError: an id of another type, out of range, or text that cannot be stored; or not ``count`` ids.
+    """
+    if isinstance(ids, str | int | np.integer):
+        ids = [ids]
+    whole = _integers(ids) if isinstance(ids, np.ndarray | range) else None
+    if not isinstance(ids, Iterable):
+        raise InputError(f"ids must be a sequence of str or int, not {type(ids).__name__}")
+    checked = whole if whole is not None else _mixed(ids.tolist() if isinstance(ids, np.ndarray) else list(ids))
+    if count is not None and len(checked) != count:
+        raise InputError(f"{count} codes need {count} ids, and {len(checked)} were given")
+    return checked
+
+
+def check_distinct(ids: Ids) -> None:
+    """Refuse ids that occur twice.
+
+    Raises:
+        InputError: the message names one that does.
+    """
+    if isinstance(ids, np.ndarray):
+        if is_contiguous(ids):
+            return
+        ids = ids.tolist()
+    if len(set(ids)) < len(ids):
+        seen: set[Id] = set()
+        for id in ids:
+            if id in seen:
+                raise InputError(f"the id {id!r} is given twice; nothing was stored, give each id once")
+            seen.add(id)
+
+
+def is_contiguous(ids: npt.NDArray[np.int64]) -> bool:
+    """Whether the ids count up by one."""
+    return bool((ids[1:] == ids[:-1] + 1).all())
+
+
+def check_metadata(metadata: Any, *, count: int) -> list[str | None] | None:
+    """Metadata as JSON text an item (None for an empty object), or None where no item has any.
+
+    Args:
+        metadata: None, or ``count`` dicts (or None) with str keys and JSON values; numpy values become plain ones.
+        count: how many there must be.
+
+    Raises:
+        InputError: not ``count`` of them, no dict, or nothing that JSON can hold.
+    """
+    if metadata is None:
+        return None
+    if isinstance(metadata, dict | str) or not isinstance(metadata, Sequence):
+        raise InputError(f"metadata must be a list with a dict for each code, not {type(metadata).__name__}")
+    if len(metadata) != count:
+        raise InputError(f"{count} codes need {count} metadata, and {len(metadata)} were given")
+    texts = [_text(entry, position) for position, entry in enumerate(metadata)]
+    return texts if any(texts) else None
+
+
+def checksum(*values: Id | None) -> int:
+    """CRC-32 of a row of the catalogue, as a signed number (four bytes in SQLite, not six).
+
+    Strings and numbers differ by a letter in front of each, None has its own.
+    """
+    text = "\0".join("n" if v is None else f"s{v}" if isinstance(v, str) else f"i{v}" for v in values)
+    return (crc32(text.encode("utf-8", "surrogatepass")) ^ 0x80000000) - 0x80000000
+
+
+def checksums(ids: Sequence[Id], texts: Sequence[str | None]) -> list[int]:
+    """``checksum(id, text)`` of each item, in one pass."""
+    letters = {str: "s", int: "i"}
+    return [
+        (crc32(f"{letters[type(id)]}{id}\0{'n' if text is None else 's' + text}".encode()) ^ 0x80000000) - 0x80000000
+        for id, text in zip(ids, texts)
+    ]
+
+
+def _integers(ids: npt.NDArray[Any] | range) -> npt.NDArray[np.int64] | None:
+    if isinstance(ids, range):
+        if len(ids) and not (min(ids[0], ids[-1]) >= INT_MIN and max(ids[0], ids[-1]) <= INT_MAX):
+            raise InputError(f"integer ids must fit 64 bits, and {ids!r} does not")
+        return np.arange(ids.start, ids.stop, ids.step, dtype=np.int64)
+    if ids.ndim != 1:
+        raise InputError(f"ids must have one dimension, not the shape {ids.shape}")
+    if not np.issubdtype(ids.dtype, np.integer):
+        return None
+    if ids.dtype == np.uint64 and len(ids) and int(ids.max()) > INT_MAX:
+        raise InputError(f"integer ids must fit 64 bits with a sign, and {int(ids.max())} does not")
+    return np.array(ids, dtype=np.int64)
+
+
+def _mixed(ids: list[Any]) -> Ids:
+    kinds = set(map(type, ids))
+    if not kinds <= {int, str}:
+        ids = [_plain_id(id) for id in ids]
+        kinds = set(map(type, ids))
+    if str in kinds:
+        together = "".join(id for id in ids if isinstance(id, str))
+        if "\0" in together:
+            raise InputError("an id holds a NUL character, which cannot be stored; leave it out")
+        try:
+            together.encode()
+        except UnicodeEncodeError:
+            bad = next(id for id in ids if isinstance(id, str) and not _encodes(id))
+            raise InputError(f"the id {bad!r} holds half a surrogate pair, which is no text; repair it") from None
+    for id in ids if int in kinds else ():
+        if isinstance(id, int) and not INT_MIN <= id <= INT_MAX:
+            raise InputError(f"integer ids must fit 64 bits with a sign, and {id} does not; give it as a string")
+    return np.array(ids, np.int64) if kinds <= {int} else ids
+
+
+def _plain_id(id: Any) -> Id:
+    if isinstance(id, str):
+        return str(id)
+    if not isinstance(id, bool | np.bool_):
+        try:
+            return operator.index(id)
+        except TypeError:
+            pass
+    raise InputError(f"an id must be a str or an int, not {id!r}")
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(entry: Any, position: int) -> str | None:
+    if entry is None or entry == {}:
+        return None
+    if not isinstance(entry, dict):
+        raise InputError(f"the metadata of an item must be a dict, and entry {position} is {entry!r}")
+    for key in entry:
+        if not isinstance(key, str):
+            raise InputError(f"the keys of metadata must be str, and entry {position} has {key!r}")
+    try:
+        text = _ENCODER.encode(entry)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:  # ValueError: NaN, a circle, half a surrogate pair
+        raise InputError(f"the metadata entry {position} cannot be stored as JSON: {error}") from error
+    if "\\u0000" in text and _NUL.search(text):
+        raise InputError(f"the metadata entry {position} holds a NUL character, which cannot be stored; leave it out")
+    if text.count("{") + text.count("[") > MAX_DEPTH and _depth(entry) > MAX_DEPTH:
+        raise InputError(f"the metadata entry {position} is nested deeper than {MAX_DEPTH}; make it flatter")
+    return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} is no JSON value")
+
+
+def _depth(value: Any) -> int:
+    deepest, level = 0, [value]
+    while level:
+        children: list[Any] = []
+        for node in level:
+            if isinstance(node, dict):
+                children.extend(node.values())
+            elif isinstance(node, list | tuple):
+                children.extend(node)
+        deepest, level = deepest + 1, children
+    return deepest - 1
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain)

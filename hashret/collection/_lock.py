@@ -1,0 +1,54 @@
+"""The writer's lock: one process writes a collection, and a second one learns who.
+
+The lock is the operating system's (flock), so it ends with the process, however that ends; the file's text only
+names the holder. Knows nothing of what it guards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from hashret.errors import LockedError, StorageError
+
+
+class WriterLock:
+    """Held from construction to ``release``.
+
+    Args:
+        path: the lock file; made where it is missing.
+
+    Raises:
+        LockedError: somebody holds it; the message has the pid.
+        StorageError: the directory cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise StorageError(
+                f"{path.parent} cannot be opened for writing ({error.strerror}); "
+                "open it with mode='r', or give this user the right to write there"
+            ) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._fd)
+            who = "this process" if holder == str(os.getpid()) else f"process {holder or 'unknown'}"
+            raise LockedError(
+                f"{path.parent} is open for writing in {who}; close it there, or open it here with mode='r'"
+            ) from None
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            pass  # a full disk: the lock holds all the same, only its holder's name is missing
+
+    def release(self) -> None:
+        """Let the next writer in."""
+        if self._fd >= 0:
+            os.close(self._fd)  # closing ends the lock
+            self._fd = -1

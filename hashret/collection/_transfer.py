@@ -1,0 +1,199 @@
+"""Export and import: all items of a collection as one file of a format that others read.
+
+    .npz      codes (N, n_bytes) uint8; n_bits; ids int64 or str, or ids_json where both kinds occur;
+              metadata_json, the bytes of N lines of JSON, where there are any
+    .npy      the codes only; read back, they get automatic ids
+    .parquet  id (int64 or string; JSON where both kinds occur), code (binary), metadata (JSON or null)
+
+A file is written beside its name and renamed, so that it is whole or absent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hashret._lazy import require
+from hashret.codes import Codes
+from hashret.collection._check import Id
+from hashret.collection._codes_file import cannot_write
+from hashret.errors import InputError
+from hashret.registry import nearest
+
+if TYPE_CHECKING:
+    from hashret.collection._view import View
+    from hashret.collection.collection import Collection
+
+_BATCH = 50_000
+
+
+class _Batch(NamedTuple):
+    ids: Any
+    codes: Codes
+    texts: list[str | None]
+
+
+def export_to(view: View, n_bits: int, path: Path) -> int:
+    """Write all items; arguments and errors as in ``Collection.export_to``."""
+    write = _format(path, _WRITERS)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(view, n_bits, partial)
+        partial.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return view.state.n_live
+
+
+def import_from(collection: Collection, path: Path) -> int:
+    """Add all items of a file; arguments and errors as in ``Collection.import_from``."""
+    read = _format(path, _READERS)
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    count = 0
+    for ids, codes, texts in read(path, collection.n_bits):
+        metadata = [None if text is None else _json(text, path) for text in texts]
+        collection.add(codes, ids, metadata if any(metadata) else None)
+        count += len(codes)
+    return count
+
+
+def _write_npy(view: View, n_bits: int, path: Path) -> None:
+    rows = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _, _ in view.everything())])
+    with path.open("wb") as stream:
+        np.save(stream, view.codes[rows])
+
+
+def _write_npz(view: View, n_bits: int, path: Path) -> None:
+    arrays: dict[str, Any] = {"n_bits": np.int64(n_bits)}
+    rows, ids, texts = _gathered(view)
+    arrays["codes"] = view.codes[rows]
+    kind = _kind(ids)
+    if kind == "json":
+        arrays["ids_json"] = np.array([json.dumps(id) for id in ids], np.str_)
+    else:
+        arrays["ids"] = np.array(ids, np.int64 if kind == "int" else np.str_)
+    if any(texts):
+        arrays["metadata_json"] = np.frombuffer("\n".join(text or "{}" for text in texts).encode(), np.uint8)
+    with path.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def _write_parquet(view: View, n_bits: int, path: Path) -> None:
+    arrow, parquet = require("pyarrow", extra="parquet"), require("pyarrow.parquet", extra="parquet")
+    kinds = {_kind(ids) for _, ids, _ in view.everything() if ids}
+    kind = kinds.pop() if len(kinds) == 1 else "json" if kinds else "int"
+    schema = arrow.schema(
+        [
+            ("id", arrow.int64() if kind == "int" else arrow.string()),
+            ("code", arrow.binary((n_bits + 7) // 8)),
+            ("metadata", arrow.string()),
+        ],
+        metadata={"hashret": json.dumps({"n_bits": n_bits, "ids": kind})},
+    )
+    with parquet.ParquetWriter(path, schema) as writer:
+        for rows, ids, texts in view.everything():
+            column = [json.dumps(id) for id in ids] if kind == "json" else ids
+            codes = [code.tobytes() for code in view.codes[rows]]
+            writer.write_table(arrow.table([column, codes, texts], schema=schema))
+
+
+def _read_npy(path: Path, n_bits: int) -> Iterator[_Batch]:
+    try:
+        codes = np.load(path, allow_pickle=False, mmap_mode="r")
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as an array of codes: {error}") from error
+    for first in range(0, len(codes), _BATCH):
+        part = np.array(codes[first : first + _BATCH])
+        yield _Batch(None, part, [None] * len(part))
+
+
+def _read_npz(path: Path, n_bits: int) -> Iterator[_Batch]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        codes, width = arrays["codes"], int(arrays["n_bits"])
+        ids = [json.loads(text) for text in arrays["ids_json"].tolist()] if "ids_json" in arrays else arrays["ids"]
+        lines = arrays["metadata_json"].tobytes().decode().split("\n") if "metadata_json" in arrays else None
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
+    _check_width(path, width, n_bits)
+    texts: list[str | None] = [None] * len(codes) if lines is None else [*lines]
+    if not len(codes) == len(ids) == len(texts):
+        raise InputError(f"{path} has {len(codes)} codes, {len(ids)} ids and {len(texts)} metadata; export it again")
+    for first in range(0, len(codes), _BATCH):
+        part = slice(first, first + _BATCH)
+        yield _Batch(ids[part], codes[part], texts[part])
+
+
+def _read_parquet(path: Path, n_bits: int) -> Iterator[_Batch]:
+    arrow, parquet = require("pyarrow", extra="parquet"), require("pyarrow.parquet", extra="parquet")
+    try:
+        with parquet.ParquetFile(path) as file:
+            about = json.loads((file.schema_arrow.metadata or {}).get(b"hashret", b"{}"))
+            _check_width(path, about.get("n_bits", n_bits), n_bits)
+            for batch in file.iter_batches(_BATCH, columns=["id", "code", "metadata"]):
+                ids = batch.column("id").to_pylist()
+                if about.get("ids") == "json":
+                    ids = [json.loads(id) for id in ids]
+                joined = b"".join(batch.column("code").to_pylist())
+                codes = np.frombuffer(joined, np.uint8).reshape(len(ids), -1)
+                yield _Batch(ids, codes, batch.column("metadata").to_pylist())
+    except (arrow.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
+
+
+def _gathered(view: View) -> tuple[Any, list[Id], list[str | None]]:
+    rows, ids, texts = [np.zeros(0, np.int64)], [], []
+    for part_rows, part_ids, part_texts in view.everything():
+        rows.append(part_rows)
+        ids.extend(part_ids)
+        texts.extend(part_texts)
+    return np.concatenate(rows), ids, texts
+
+
+def _kind(ids: list[Id]) -> str:
+    kinds = set(map(type, ids))
+    return "int" if kinds <= {int} else "str" if kinds == {str} else "json"
+
+
+def _json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} has metadata that is no JSON ({error}); export it again") from error
+
+
+def _check_width(path: Path, width: int, n_bits: int) -> None:
+    if width != n_bits:
+        raise InputError(f"{path} has codes of {width} bits, and the collection's have {n_bits}")
+
+
+def _format(path: Path, formats: dict[str, Any]) -> Any:
+    if path.suffix not in formats:
+        raise InputError(
+            f"a file of items cannot be {path.suffix or path.name!r}{nearest(path.suffix, tuple(formats))}"
+        )
+    return formats[path.suffix]
+
+
+_WRITERS: dict[str, Callable[[Any, int, Path], None]] = {
+    ".npy": _write_npy,
+    ".npz": _write_npz,
+    ".parquet": _write_parquet,
+}
+_READERS: dict[str, Callable[[Path, int], Iterator[_Batch]]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".parquet": _read_parquet,
+}

@@ -1,0 +1,211 @@
+"""What a process holds in memory of a collection: the mapped codes, which rows live, and the runs, brought up to date
+from the catalogue by what is new since.
+
+Must be called within a snapshot of the catalogue; decides nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hashret.collection._catalogue import Catalogue, State
+from hashret.collection._check import Id, Ids
+from hashret.collection._codes_file import CodesFile, file_name
+from hashret.collection._runs import Rows, Runs
+from hashret.collection._where import Condition
+from hashret.errors import CorruptError, StorageError
+
+_NOTHING = State(-1, 0, 0, 0, 0)
+_WINDOW = 1 << 16
+
+
+class View:
+    """One committed state of a collection.
+
+    Args:
+        directory: the collection's.
+        catalogue: an open catalogue.
+        writable: whether the codes file is opened for appending.
+    """
+
+    def __init__(self, directory: Path, catalogue: Catalogue, *, writable: bool) -> None:
+        self._directory, self._catalogue, self._writable = directory, catalogue, writable
+        self.state = _NOTHING
+        self.file: CodesFile | None = None
+        self._forget()
+
+    def refresh(self) -> bool:
+        """Take over what was committed since; whether anything was.
+
+        Raises:
+            StorageError: the catalogue or the codes file cannot be used.
+        """
+        state = self._catalogue.state()
+        if state == self.state:
+            return False
+        try:
+            if state.generation != self.state.generation or state.commits < self.state.commits:
+                self._open_file(state.generation)
+                self._forget()
+            self._advance(state)
+        except BaseException:
+            self.state = _NOTHING  # half taken over: begin anew next time
+            raise
+        self.state = state
+        return True
+
+    def close(self) -> None:
+        """Let go of the codes file."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+        self._forget()
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_] | None:
+        """(n_rows,) True where a row lives; None where all do."""
+        return None if self._live is None else self._live[: self.state.n_rows]
+
+    def matching(self, condition: Condition) -> npt.NDArray[np.bool_]:
+        """(n_rows,) True where a row lives and its metadata match."""
+        rows, empty = self._catalogue.rows_where(condition)
+        matches = np.zeros(self.state.n_rows, bool)
+        if empty:
+            self.runs.fill(matches)
+            if self.mask is not None:
+                matches &= self.mask
+        matches[rows] = True
+        return matches
+
+    def search(
+        self, queries: Any, k: int, *, mask: npt.NDArray[np.bool_] | None, radius: int | None
+    ) -> tuple[npt.NDArray[np.int32], Rows]:
+        """The nearest rows, as in ``hashret.kernels.search``."""
+        from hashret.kernels import search  # opening does not need it, and it may load faiss
+
+        assert self.file is not None
+        hits = search(self.codes, queries, k, n_bits=self.file.header.n_bits, mask=mask, radius=radius)
+        return hits.distances, hits.rows
+
+    def rows_of(self, ids: Ids) -> Rows:
+        """The live row of each id, -1 where there is none."""
+        rows = self.held_by_runs(ids)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            wanted = [ids[i] for i in missing] if isinstance(ids, list) else ids[missing].tolist()
+            rows[missing] = self._catalogue.item_rows(wanted)
+        return rows
+
+    def held_by_runs(self, ids: Ids) -> Rows:
+        """The live row of each id that a run holds, -1 for the others."""
+        if not isinstance(ids, list):
+            return self._alive(self.runs.rows_of(ids))
+        rows = np.full(len(ids), -1, np.int64)
+        if len(self.runs):
+            whole = {at: id for at, id in enumerate(ids) if isinstance(id, int)}
+            rows[list(whole)] = self._alive(self.runs.rows_of(np.array(list(whole.values()), np.int64)))
+        return rows
+
+    def items(self, rows: Rows) -> tuple[npt.NDArray[np.object_], list[str | None]]:
+        """The id and the metadata of each live row.
+
+        Raises:
+            CorruptError: a row has none.
+        """
+        order, where = np.unique(rows, return_inverse=True)
+        run_ids, held = self.runs.ids_of(order)
+        ids: npt.NDArray[np.object_] = run_ids.astype(object)
+        texts: list[str | None] = [None] * len(order)
+        rest = order[~held]
+        if len(rest):
+            found = {row: (id, text) for row, id, text in self._catalogue.items_at(rest)}
+            for at in np.flatnonzero(~held).tolist():
+                entry = found.get(int(order[at]))
+                if entry is None:
+                    raise self._catalogue.damaged(f"row {order[at]} has no item")
+                ids[at], texts[at] = entry
+        return ids[where], [texts[at] for at in where.tolist()]
+
+    def everything(self) -> Iterator[tuple[Rows, list[Id], list[str | None]]]:
+        """All live rows with their ids and metadata, in windows, by row."""
+        for first in range(0, self.state.n_rows, _WINDOW):
+            stop = min(first + _WINDOW, self.state.n_rows)
+            rows = np.arange(first, stop)
+            run_ids, held = self.runs.ids_of(rows)
+            if self._live is not None:
+                held &= self._live[first:stop]
+            entries: dict[int, tuple[Id, str | None]] = {
+                row: (id, None) for row, id in zip(rows[held].tolist(), run_ids[held].tolist())
+            }
+            entries.update((row, (id, text)) for row, id, text in self._catalogue.items_between(first, stop))
+            live = sorted(entries)
+            yield np.array(live, np.int64), [entries[r][0] for r in live], [entries[r][1] for r in live]
+
+    def _alive(self, rows: Rows) -> Rows:
+        if self._live is None or not len(rows):
+            return rows
+        return np.where((rows >= 0) & self._live[np.maximum(rows, 0)], rows, -1)
+
+    def _forget(self) -> None:
+        self.codes = np.empty((0, 0), np.uint8)
+        self.runs = Runs(np.zeros((0, 3), np.int64))
+        self._live: npt.NDArray[np.bool_] | None = None
+        self._last_tombstone = 0
+
+    def _open_file(self, generation: int) -> None:
+        path = self._directory / file_name(generation)
+        try:
+            file = CodesFile(path, writable=self._writable)
+        except (FileNotFoundError, StorageError):
+            raise  # not found: a compaction may have come between, and the caller looks again
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be opened ({error.strerror or error}); give this user the right"
+            ) from error
+        if self.file is not None:
+            self.file.close()
+        self.file = file
+        check_header(self._catalogue, file, generation)
+
+    def _advance(self, state: State) -> None:
+        assert self.file is not None
+        n_rows = state.n_rows
+        if n_rows != len(self.codes) or not self.codes.size:
+            self.codes = self.file.map(n_rows)
+        tail = self._catalogue.runs(self.runs.last_row)
+        if len(tail):
+            if (tail[:, :2] < 0).any() or int((tail[:, 0] + tail[:, 1]).max()) > n_rows:
+                raise self._catalogue.damaged("a run lies outside the committed rows")
+            self.runs = self.runs.replaced_from(self.runs.last_row, tail)
+        self._last_tombstone, dead = self._catalogue.tombstones(self._last_tombstone)
+        if len(dead) and not (int(dead.min()) >= 0 and int(dead.max()) < n_rows):
+            raise self._catalogue.damaged("a dead row lies outside the committed rows")
+        if self._live is not None and n_rows > len(self._live):
+            grown = np.ones(max(n_rows, len(self._live) * 5 // 4), bool)
+            grown[: len(self._live)] = self._live
+            self._live = grown
+        if len(dead):
+            if self._live is None:
+                self._live = np.ones(n_rows, bool)
+            self._live[dead] = False
+
+
+def check_header(catalogue: Catalogue, file: CodesFile, generation: int) -> None:
+    """Refuse a codes file that is not the one that the catalogue means.
+
+    Raises:
+        CorruptError: another collection's, another generation's, or another width.
+    """
+    about, header = catalogue.about(), file.header
+    if about.get("number") != header.number.hex() or about.get("n_bits") != str(header.n_bits):
+        raise CorruptError(f"{file.path} belongs to another collection; put the right file in its place")
+    if header.generation != generation:
+        raise CorruptError(
+            f"{file.path} is generation {header.generation}, and the catalogue means {generation}; "
+            "put the right file in its place"
+        )

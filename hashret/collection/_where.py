@@ -1,0 +1,213 @@
+"""Filters on metadata: a dict in, one parameterised SQL condition out.
+
+    {"year": 2019}                                    equal; also {"year": {"eq": 2019}}
+    {"year": {"gte": 2019, "lt": 2022}}               gt, gte, lt, lte, ne, in, exists, contains; several mean "and"
+    {"tag": {"in": ["a", "b"]}}                       one of several
+    {"tags": {"contains": "a"}}                       a list that holds the value
+    {"camera.make": {"exists": True}}                 a dot walks into an object; "\\\\." is a dot of the name itself
+    {"year": {"not": {"lt": 2000}}}                   the condition does not hold (a missing field does not hold any)
+    {"or": [{"year": 2019}, {"not": {"tag": "a"}}]}   and, or take lists of filters, not takes one; fields side by
+                                                      side mean "and"
+
+Numbers compare with numbers and strings with strings (by code point); true and false are 1 and 0, as in Python; a
+value of another kind does not match. ``None`` equals a null that is there. Every value is bound as a parameter; a
+field's name becomes a JSON path in quotes, and a name that could leave them is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from hashret.collection._check import INT_MAX, INT_MIN
+from hashret.errors import InputError
+from hashret.registry import nearest
+
+MAX_CONDITIONS = 400
+MAX_DEPTH = 20  # SQLite's parser takes about 100 brackets, and each level opens several
+
+_LOGIC = ("and", "or", "not")
+_COMPARE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_OPERATORS = ("eq", "ne", *_COMPARE, "in", "contains", "exists", "not")
+_BAD_NAME = re.compile(r'["\\\x00-\x1f]')
+
+
+class Condition(NamedTuple):
+    """SQL over the column ``metadata`` of ``items``, and what its question marks stand for."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+
+
+def compile_filter(where: Any) -> Condition | None:
+    """The SQL of a filter; None where everything matches.
+
+    Raises:
+        InputError: an unknown operator (the message has the nearest), a value of the wrong kind, a field name that
+            cannot be searched, or a filter that is too large.
+    """
+    if where is None:
+        return None
+    compiler = _Compiler()
+    sql = compiler.filter(where, 0)
+    return Condition(sql, tuple(compiler.parameters)) if sql else None
+
+
+def field_sql(field: Any) -> str:
+    """The SQL of a field's value; the same text in filters and indexes, or SQLite would not use the index."""
+    return f"json_extract(metadata, {_path(field)})"
+
+
+class _Compiler:
+    def __init__(self) -> None:
+        self.parameters: list[Any] = []
+        self._count = 0
+
+    def filter(self, where: Any, depth: int) -> str:
+        if not isinstance(where, Mapping):
+            raise InputError(f"a filter is a dict such as {{'year': {{'gte': 2019}}}}, not {where!r}")
+        if depth > MAX_DEPTH:
+            raise InputError(f"the filter is nested deeper than {MAX_DEPTH}; make it flatter")
+        return self._all([self._part(key, value, depth) for key, value in where.items()])
+
+    def _part(self, key: Any, value: Any, depth: int) -> str:
+        if key == "not":
+            return f"NOT ifnull({self.filter(value, depth + 1) or '1'}, 0)"
+        if key in _LOGIC:
+            if not isinstance(value, list | tuple):
+                raise InputError(f"{key!r} takes a list of filters, not {value!r}")
+            parts = [self.filter(part, depth + 1) or "1" for part in value]
+            return self._all(parts) or "1" if key == "and" else "(" + (" OR ".join(parts) or "0") + ")"
+        _path(key)
+        return self._field(key, value, depth) if isinstance(value, Mapping) else self._operator(key, "eq", value, depth)
+
+    def _field(self, field: str, conditions: Mapping[Any, Any], depth: int) -> str:
+        if not conditions:
+            raise InputError(f"the filter on {field!r} is empty; give a value or {{operator: value}}")
+        return self._all([self._operator(field, name, value, depth) for name, value in conditions.items()])
+
+    def _all(self, parts: list[str]) -> str:
+        return "(" + " AND ".join(parts) + ")" if parts else ""
+
+    def _operator(self, field: str, name: Any, value: Any, depth: int) -> str:
+        self._count += 1
+        if self._count > MAX_CONDITIONS:
+            raise InputError(f"the filter has more than {MAX_CONDITIONS} conditions; use 'in' for many values")
+        if name not in _OPERATORS:
+            raise InputError(f"a filter has no operator {name!r}{nearest(str(name), _OPERATORS)}")
+        path = _path(field)
+        if name == "exists":
+            if not isinstance(value, bool):
+                raise InputError(f"'exists' takes True or False, not {value!r}")
+            return f"json_type(metadata, {path}) IS {'NOT ' if value else ''}NULL"
+        if name == "not":
+            if depth >= MAX_DEPTH:
+                raise InputError(f"the filter is nested deeper than {MAX_DEPTH}; make it flatter")
+            inner = self._negated(field, value, depth + 1)
+            return f"NOT ifnull({inner}, 0)"
+        if name == "ne":
+            return f"NOT ifnull({self._equal(field, value)}, 0)"
+        if name == "eq":
+            return self._equal(field, value)
+        if name == "in":
+            return self._one_of(field, value)
+        if name == "contains":
+            return self._contains(path, value)
+        return self._compare(field, name, value)
+
+    def _negated(self, field: str, value: Any, depth: int) -> str:
+        if isinstance(value, Mapping):
+            return self._field(field, value, depth)
+        return self._operator(field, "eq", value, depth)
+
+    def _equal(self, field: str, value: Any) -> str:
+        path, extract = _path(field), field_sql(field)
+        if value is None:
+            return f"json_type(metadata, {path}) = 'null'"
+        equal = f"{extract} = {self._bind(value, 'eq')}"
+        if isinstance(value, str) and value[:1] in ("[", "{"):  # lists and objects come out as text that looks so
+            return f"({equal} AND json_type(metadata, {path}) = 'text')"
+        return f"({equal})"
+
+    def _one_of(self, field: str, values: Any) -> str:
+        if isinstance(values, set | frozenset | range):
+            values = list(values)
+        if not isinstance(values, list | tuple):
+            raise InputError(f"'in' takes a list of values, not {values!r}")
+        plain = [_scalar(value, "in") for value in values]
+        parts = [self._equal(field, value) for value in plain if value is None or _like_json(value)]
+        rest = [value for value in plain if value is not None and not _like_json(value)]
+        if rest or not parts:
+            self.parameters.append(json.dumps(rest, ensure_ascii=False))
+            parts.append(f"{field_sql(field)} IN (SELECT value FROM json_each(?))")
+        if len(parts) > MAX_CONDITIONS:
+            raise InputError(f"'in' takes at most {MAX_CONDITIONS} values that begin with a bracket")
+        return "(" + " OR ".join(parts) + ")"
+
+    def _compare(self, field: str, name: str, value: Any) -> str:
+        extract, path = field_sql(field), _path(field)
+        if value is None or isinstance(value, list | tuple | Mapping):
+            raise InputError(f"{name!r} takes a number or a string, not {value!r}")
+        compare = f"{extract} {_COMPARE[name]} {self._bind(value, name)}"
+        # SQLite sorts NULL < numbers < text < blobs; the second bound keeps to one kind, and to the index
+        if isinstance(value, str):
+            bound = f"{extract} < x''" if name in ("gt", "gte") else f"{extract} >= ''"
+            return f"({compare} AND {bound} AND json_type(metadata, {path}) = 'text')"
+        return f"({compare} AND {extract} < '')" if name in ("gt", "gte") else f"({compare})"
+
+    def _contains(self, path: str, value: Any) -> str:
+        value = _scalar(value, "contains")
+        if value is None:
+            test = "type = 'null'"
+        else:
+            kinds = "type = 'text'" if isinstance(value, str) else "type IN ('integer', 'real', 'true', 'false')"
+            test = f"{kinds} AND value = {self._bind(value, 'contains')}"
+        return (
+            f"(json_type(metadata, {path}) = 'array' AND EXISTS "
+            f"(SELECT 1 FROM json_each(metadata, {path}) WHERE {test}))"
+        )
+
+    def _bind(self, value: Any, name: str) -> str:
+        value = _scalar(value, name)
+        if isinstance(value, str) or (isinstance(value, int) and INT_MIN <= value <= INT_MAX):
+            self.parameters.append(value)
+            return "?"
+        self.parameters.append(json.dumps(value))  # read by the reader that reads the metadata: equal text, equal value
+        return "json_extract(?, '$')"
+
+
+def _scalar(value: Any, name: str) -> str | int | float | None:
+    """``value`` as a plain scalar; bools are ints, as the database has them."""
+    item = getattr(value, "item", None)
+    value = item() if item is not None and getattr(value, "ndim", None) == 0 else value
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise InputError(f"the filter value {value!r} is no text that metadata can hold")
+        return str(value)
+    if isinstance(value, bool | int):
+        return int(value)
+    if value is None or (isinstance(value, float) and value == value and abs(value) != float("inf")):
+        return value
+    hint = "; for several values use 'in'" if isinstance(value, list | tuple | set) else ""
+    raise InputError(f"{name!r} takes a string, a finite number, a bool or None, not {value!r}{hint}")
+
+
+def _like_json(value: Any) -> bool:
+    return isinstance(value, str) and value[:1] in ("[", "{")
+
+
+def _path(field: Any) -> str:
+    r"""The JSON path of a field as an SQL literal: ``a.b`` is ``'$."a"."b"'``, ``a\.b`` is ``'$."a.b"'``."""
+    if not isinstance(field, str):
+        raise InputError(f"a field's name is a str, not {field!r}")
+    names = [name.replace("\\.", ".") for name in re.split(r"(?<!\\)\.", field)]
+    for name in names:
+        if not name or _BAD_NAME.search(name) or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise InputError(
+                f"a filter or an index cannot name the field {field!r}: a name is not empty and has no quotes, "
+                "backslashes or control characters"
+            )
+    path = "$" + "".join(f'."{name}"' for name in names)
+    return "'" + path.replace("'", "''") + "'"

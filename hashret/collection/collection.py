@@ -1,0 +1,499 @@
+"""``Collection``: the public face of a collection's directory, whose files the package's docstring draws.
+
+Checks what comes in, runs each call in one snapshot or one transaction, and leaves the work to the modules beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hashret.codes import Codes, check_codes, one_row
+from hashret.collection import _compact, _create, _salvage, _transfer, _verify, _write
+from hashret.collection._catalogue import INDEX_PREFIX, NAME, VERSION, Catalogue
+from hashret.collection._check import Id, Ids, check_distinct, check_ids, check_metadata
+from hashret.collection._codes_file import CodesFile
+from hashret.collection._lock import WriterLock
+from hashret.collection._view import View
+from hashret.collection._where import compile_filter, field_sql
+from hashret.collection.results import CollectionHits, CollectionInfo, Items, Salvaged, Verified
+from hashret.errors import CorruptError, InputError, MismatchError, StorageError, UnknownIdError
+from hashret.registry import nearest
+
+_RETRIES = 100
+
+
+class Collection:
+    """Codes with ids and metadata in a directory: one process writes, many read, and what is acknowledged stays.
+
+    Made by ``Collection.create`` and ``Collection.open``. A method that changes something returns when the change is
+    on the disk. A reader sees the newest committed state at each call, and one state throughout a call; ``snapshot``
+    keeps one state for several calls. Calls from several threads wait for each other.
+    """
+
+    def __init__(self, path: Path, *, mode: str, pinned: bool = False) -> None:
+        self._path, self._mode, self._pinned = path, mode, pinned
+        self._mutex = threading.RLock()
+        self._pid = os.getpid()
+        self._closed = False
+        self._lock = WriterLock(path / "lock") if mode == "w" else None
+        try:
+            self._catalogue = Catalogue(path, writable=mode == "w")
+            try:
+                self._view = View(path, self._catalogue, writable=mode == "w")
+                self._about = _create.about(self._catalogue)
+                if pinned:
+                    self._pin()
+                else:
+                    with self._reading():
+                        pass
+                if mode == "w":
+                    _write.tidy(path, self._view)
+            except BaseException:
+                self._catalogue.close()
+                raise
+        except BaseException:
+            if self._lock is not None:
+                self._lock.release()
+            raise
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        n_bits: int = 128,
+        *,
+        fingerprint: str | None = None,
+        model: str | Path | None = None,
+    ) -> Collection:
+        """Make a new, empty collection and open it for writing.
+
+        Args:
+            path: the directory to make; it must not exist, or be empty.
+            n_bits: width of the codes, 1 to 4,096.
+            fingerprint: of the model that makes the codes; ``check_model`` compares with it.
+            model: where that model is, for those who search.
+
+        Raises:
+            InputError: ``n_bits`` cannot be used.
+            StorageError: the directory exists and is not empty, or cannot be made.
+        """
+        _create.create(Path(path), n_bits=n_bits, fingerprint=fingerprint, model=model)
+        return cls(Path(path), mode="w")
+
+    @classmethod
+    def open(cls, path: str | Path, *, mode: str = "r") -> Collection:
+        """Open a collection.
+
+        Args:
+            path: its directory.
+            mode: "r" to read, beside any number of readers and a writer; "w" to read and write, alone.
+
+        Raises:
+            LockedError: somebody else writes; the message has the pid.
+            StorageError: missing, damaged, foreign, truncated, of a later version, or without the rights.
+        """
+        if mode not in ("r", "w"):
+            raise InputError(f"there is no mode {mode!r}{nearest(str(mode), ('r', 'w'))}")
+        if not (Path(path) / NAME).is_file():
+            raise StorageError(f"there is no collection at {path} (no {NAME} in it); make one with Collection.create")
+        return cls(Path(path), mode=mode)
+
+    # what it is
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._path
+
+    @property
+    def mode(self) -> str:
+        """ "r" or "w"."""
+        return self._mode
+
+    @property
+    def n_bits(self) -> int:
+        """Width of the codes."""
+        return self._about.n_bits
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the model that made the codes."""
+        return self._about.fingerprint
+
+    @property
+    def model(self) -> str | None:
+        """Where that model was when the collection was made."""
+        return self._about.model
+
+    def check_model(self, fingerprint: str) -> None:
+        """Refuse a model that did not make these codes; a collection without a fingerprint takes any.
+
+        Raises:
+            MismatchError: the fingerprints differ.
+        """
+        if self.fingerprint is not None and fingerprint != self.fingerprint:
+            raise MismatchError(
+                f"the codes in {self._path} were made by the model {self.fingerprint[:12]}…, and this is the model "
+                f"{str(fingerprint)[:12]}…; their distances mean nothing: load the model that made them"
+                + (f" ({self.model})" if self.model else "")
+                + ", or encode the items again"
+            )
+
+    def info(self) -> CollectionInfo:
+        """What the collection is and holds."""
+        with self._reading():
+            state, about, file = self._view.state, self._about, self._file()
+            sizes = (self._path / (NAME + tail) for tail in ("", "-wal"))
+            return CollectionInfo(
+                path=str(self._path),
+                version=VERSION,
+                n_bits=about.n_bits,
+                fingerprint=about.fingerprint,
+                model=about.model,
+                count=state.n_live,
+                dead=state.n_rows - state.n_live,
+                generation=state.generation,
+                indexes=tuple(sorted(self._catalogue.indexes())),
+                codes_bytes=file.size,
+                catalogue_bytes=sum(size.stat().st_size for size in sizes if size.exists()),
+            )
+
+    def __repr__(self) -> str:
+        return f"Collection({str(self._path)!r}, n_bits={self.n_bits}, mode={self._mode!r})"
+
+    # reading
+
+    def __len__(self) -> int:
+        with self._reading():
+            return self._view.state.n_live
+
+    def __contains__(self, id: object) -> bool:
+        try:
+            ids = check_ids([id])
+        except InputError:
+            return False
+        with self._reading():
+            return bool(self._view.rows_of(ids)[0] >= 0)
+
+    def __iter__(self) -> Iterator[Id]:
+        """The ids in the order of insertion, of one state throughout."""
+        with self.snapshot() as fixed:
+            for _, ids, _ in fixed._view.everything():
+                yield from ids
+
+    def get(self, ids: Any) -> Items:
+        """The stored items with these ids, in their order; a single id gives one.
+
+        Raises:
+            UnknownIdError: some are not here; the message lists a few.
+        """
+        checked = check_ids(ids)
+        with self._reading():
+            rows = self._rows(checked)
+            _, texts = self._view.items(rows)
+            codes = np.take(self._view.codes, rows, axis=0)
+        return Items(_as_list(checked), codes, [_metadata(text) for text in texts])
+
+    def codes(self, ids: Any) -> Codes:
+        """The codes of these ids, (n, n_bytes) uint8.
+
+        Raises:
+            UnknownIdError: some are not here.
+        """
+        checked = check_ids(ids)
+        with self._reading():
+            return np.take(self._view.codes, self._rows(checked), axis=0)
+
+    def search(
+        self,
+        queries: Codes,
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        radius: int | None = None,
+    ) -> CollectionHits:
+        """The nearest items of each query, exactly, ordered by (distance, insertion).
+
+        Args:
+            queries: (Q, n_bytes) uint8 codes; a single one (n_bytes,) gives a one-row result.
+            k: hits of a query; may exceed the number of items.
+            where: a filter on metadata, such as ``{"year": {"gte": 2019}}``; ``hashret.collection._where`` lists all
+                operators: eq, ne, gt, gte, lt, lte, in, contains, exists, not; and, or, not between filters.
+            radius: only items with at most this many differing bits.
+
+        Raises:
+            CodeError: the queries do not fit the width.
+            InputError: ``k``, ``where`` or ``radius`` cannot be used.
+        """
+        queries = check_codes(one_row(queries), n_bits=self.n_bits, what="queries")
+        condition = compile_filter(where)
+        with self._reading():
+            mask = self._view.mask
+            if condition is not None:
+                mask = self._view.matching(condition)
+            distances, rows = self._view.search(queries, k, mask=mask, radius=radius)
+            found = rows >= 0
+            ids = np.full(rows.shape, None, object)
+            ids[found], texts = self._view.items(rows[found])
+        flat: list[dict[str, Any] | None] = [None] * rows.size
+        for at, text in zip(np.flatnonzero(found).tolist(), texts):
+            flat[at] = _metadata(text)
+        width = rows.shape[1]
+        return CollectionHits(ids, distances, [flat[i * width : (i + 1) * width] for i in range(len(rows))])
+
+    def snapshot(self) -> Collection:
+        """A reader that stays at the state of now until it is closed or refreshed, whatever is written meanwhile."""
+        with self._mutex:
+            self._usable()
+            return Collection(self._path, mode="r", pinned=True)
+
+    def refresh(self) -> bool:
+        """Take over what was committed since the last call; whether anything was. Moves a snapshot to now."""
+        with self._mutex:
+            before = self._view.state
+            if self._pinned:
+                self._usable()
+                self._catalogue.rollback()
+                self._pin()
+            else:
+                with self._reading():
+                    pass
+            return self._view.state != before
+
+    # writing
+
+    def add(
+        self, codes: Codes, ids: Any = None, metadata: Sequence[Mapping[str, Any] | None] | None = None
+    ) -> Sequence[Id]:
+        """Store new items; all of them or, where anything is wrong, none.
+
+        Args:
+            codes: (N, n_bytes) uint8; a single code (n_bytes,) is one item.
+            ids: N ids, str or int (64 bits); 1 and "1" are different. None numbers the items on from the largest
+                integer id so far, or 0.
+            metadata: N dicts (or None) that JSON can hold.
+
+        Returns:
+            The ids.
+
+        Raises:
+            InputError: an id is here already or given twice, or something cannot be stored.
+            StorageError: the disk is full or fails; the collection is as before.
+        """
+        codes, checked, texts = self._check_items(codes, ids, metadata)
+        with self._writing():
+            return _write.store(self._view, self._catalogue, codes, checked, texts, replace=False)
+
+    def upsert(
+        self, codes: Codes, ids: Any, metadata: Sequence[Mapping[str, Any] | None] | None = None
+    ) -> Sequence[Id]:
+        """Store items, in place of those with the same ids where there are any; arguments as in ``add``.
+
+        Code and metadata are both replaced, and a replaced item counts as inserted now.
+        """
+        if ids is None:
+            raise InputError("upsert needs ids; to store under new ids use add")
+        codes, checked, texts = self._check_items(codes, ids, metadata)
+        with self._writing():
+            return _write.store(self._view, self._catalogue, codes, checked, texts, replace=True)
+
+    def delete(self, ids: Any) -> None:
+        """Remove items; all of them or, where an id is unknown, none. Their space comes back with ``compact``.
+
+        Raises:
+            UnknownIdError: some ids are not here; the message lists a few.
+        """
+        checked = check_ids(ids)
+        with self._writing():
+            _write.delete(self._view, self._catalogue, np.unique(self._rows(checked)))
+
+    def compact(self) -> None:
+        """Free the space of deleted and replaced items. Readers go on undisturbed."""
+        with self._mutex:
+            with self._writing():
+                compacted = _compact.rewrite(self._path, self._view, self._catalogue)
+            if compacted:
+                with self._reading():  # takes over the new codes file
+                    pass
+                _write.tidy(self._path, self._view)
+                self._catalogue.shrink()
+
+    def create_index(self, field: str) -> None:
+        """Make filters on a metadata field fast; an index that is there already stays.
+
+        Raises:
+            InputError: the field's name cannot be searched.
+        """
+        sql = field_sql(field)
+        with self._writing():
+            self._catalogue.execute(f'CREATE INDEX IF NOT EXISTS "{INDEX_PREFIX}{field}" ON items ({sql})')
+
+    def drop_index(self, field: str) -> None:
+        """Remove the index on a metadata field.
+
+        Raises:
+            InputError: there is none.
+        """
+        with self._writing():
+            known = tuple(self._catalogue.indexes())
+            if field not in known:
+                raise InputError(f"there is no index on {field!r}{nearest(str(field), known)}")
+            self._catalogue.execute(f'DROP INDEX "{INDEX_PREFIX}{field}"')
+
+    # care
+
+    def verify(self) -> Verified:
+        """Read everything and compare it with its checksums.
+
+        Raises:
+            CorruptError: something is damaged; the message names file and place, and the remedy.
+        """
+        with self._reading():
+            return _verify.verify(self._view, self._catalogue)
+
+    @staticmethod
+    def salvage(path: str | Path, out: str | Path) -> Salvaged:
+        """Copy what is intact of a damaged collection into a new one.
+
+        Args:
+            path: the damaged collection; it is only read.
+            out: the directory to make.
+
+        Raises:
+            StorageError: nothing can be saved (the catalogue or the header is unreadable), or ``out`` cannot be made.
+        """
+        return _salvage.salvage(Path(path), Path(out))
+
+    def export_to(self, path: str | Path) -> int:
+        """Write all items to a file, in order: .npz, .npy (codes only) or .parquet; how many."""
+        with self.snapshot() as fixed:
+            return _transfer.export_to(fixed._view, self.n_bits, Path(path))
+
+    def import_from(self, path: str | Path) -> int:
+        """Add all items of a file that ``export_to`` wrote; how many.
+
+        Raises:
+            InputError: another width, ids that are here already, or no such file.
+        """
+        return _transfer.import_from(self, Path(path))
+
+    def close(self) -> None:
+        """Let go of files, maps and the writer's lock. Closing twice does nothing."""
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+            if self._pid == os.getpid():  # a forked child must not touch its parent's connection
+                self._catalogue.rollback()
+                self._catalogue.close()
+            self._view.close()
+            if self._lock is not None:
+                self._lock.release()
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # plumbing
+
+    def _check_items(self, codes: Any, ids: Any, metadata: Any) -> tuple[Codes, Ids | None, list[str | None] | None]:
+        codes = check_codes(one_row(codes), n_bits=self.n_bits)
+        checked = None if ids is None else check_ids(ids, count=len(codes))
+        if checked is not None:
+            check_distinct(checked)
+        if isinstance(metadata, dict) and len(codes) == 1:
+            metadata = [metadata]
+        return codes, checked, check_metadata(metadata, count=len(codes))
+
+    def _rows(self, ids: Ids) -> npt.NDArray[np.int64]:
+        rows = self._view.rows_of(ids)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            listed = ", ".join(repr(_as_list(ids)[at]) for at in missing[:5].tolist())
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise UnknownIdError(f"{self._path} does not hold the id {listed}{more}; nothing was changed")
+        return rows
+
+    def _file(self) -> CodesFile:
+        assert self._view.file is not None
+        return self._view.file
+
+    def _usable(self) -> None:
+        if self._closed:
+            raise StorageError(f"the collection {self._path} is closed; open it again with Collection.open")
+        if self._pid != os.getpid():
+            raise StorageError(
+                f"the collection {self._path} was opened in process {self._pid}, and this is its child; "
+                "open it again here with Collection.open"
+            )
+
+    def _writer(self) -> None:
+        self._usable()
+        if self._mode != "w":
+            raise StorageError(f"{self._path} is open for reading; open it with mode='w' to change it")
+
+    def _pin(self) -> None:
+        for _ in range(_RETRIES):
+            self._catalogue.begin()
+            try:
+                self._view.refresh()
+                return
+            except FileNotFoundError:
+                self._catalogue.rollback()
+        raise self._lost()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One committed state for what is read within."""
+        with self._mutex:
+            self._usable()
+            if self._catalogue.stale():
+                self._catalogue.close()
+                self._catalogue = Catalogue(self._path)
+                self._view = View(self._path, self._catalogue, writable=False)
+            for _ in range(_RETRIES):
+                with self._catalogue.reading():
+                    if not self._pinned:
+                        try:
+                            self._view.refresh()
+                        except FileNotFoundError:
+                            continue  # compacted between the snapshot and the look for the file
+                    yield
+                    return
+            raise self._lost()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, and the codes file cut back to what is committed where it fails."""
+        with self._mutex:
+            self._writer()
+            try:
+                with self._catalogue.writing():
+                    self._view.refresh()
+                    yield
+            except BaseException:
+                _write.undo(self._view, self._catalogue)
+                raise
+            self._catalogue.trim_log()
+
+    def _lost(self) -> CorruptError:
+        return CorruptError(f"the codes file that {self._path / NAME} means is not there; restore it from a backup")
+
+
+def _as_list(ids: Ids) -> list[Id]:
+    return ids if isinstance(ids, list) else ids.tolist()
+
+
+def _metadata(text: str | None) -> dict[str, Any]:
+    return {} if text is None else json.loads(text)
