@@ -1,0 +1,176 @@
+"""What every loss sees and gives.
+
+Must not know towers or trainers: a side of the batch is anything with logits, relaxed codes and the views below.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hashret.errors import ConfigError
+
+Space = Literal["float", "relaxed", "code"]
+
+
+class Side(Protocol):
+    """What one tower made of a batch of B items."""
+
+    @property
+    def tokens(self) -> Tensor | None:
+        """(B, N, D) features of the parts, or None where the encoder gives pooled features only."""
+
+    @property
+    def mask(self) -> Tensor | None:
+        """(B, N) bool, true where a token counts."""
+
+    @property
+    def pooled(self) -> Tensor:
+        """(B, D) what the hash head was given."""
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, n_bits) what the hash head gave."""
+
+    @property
+    def relaxed(self) -> Tensor:
+        """(B, n_bits) in (-1, 1)."""
+
+    def float_(self, n_bits: int | None = None) -> Tensor:
+        """(B, n_bits) logits, cut to a prefix and l2-normalised."""
+
+    def code(self, n_bits: int | None = None) -> Tensor:
+        """(B, n_bits) in {-1, +1}, with the gradient of the relaxed codes."""
+
+
+@dataclass(frozen=True)
+class BatchOutputs:
+    """One batch of B pairs after both towers.
+
+    Args:
+        image: the image side; row i belongs to row i of ``text``.
+        text: the text side.
+        group: (B,) int64; rows of one group show the same thing and are no negatives of each other.
+        labels: (B, C) bool, or None.
+        weight: (B,) how much a pair counts, or None for 1.
+        target: (B,) in [0, 1], how far a pair is believed to match, or None for 1.
+        teacher: unit vectors ((B, d), (B, d)) of a float teacher for image and text, or None.
+    """
+
+    image: Side
+    text: Side
+    group: Tensor
+    labels: Tensor | None = None
+    weight: Tensor | None = None
+    target: Tensor | None = None
+    teacher: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Dims:
+    """The code lengths of the model: its full one and the prefixes that are codes of their own."""
+
+    n_bits: int
+    code_lengths: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PrefixOptions:
+    """Options of every loss that is applied at prefixes of the code.
+
+    Args:
+        lengths: prefixes in bits; empty: the model's code lengths.
+        length_weights: one a length, scaled to sum to 1; empty: equal.
+    """
+
+    lengths: tuple[int, ...] = ()
+    length_weights: tuple[float, ...] = ()
+
+
+class Loss(nn.Module):
+    """A loss: ``forward(outputs, progress=…)`` gives a scalar.
+
+    ``Options`` is the frozen dataclass of what a configuration may set; parameters of a loss (a temperature, a
+    classifier) are trained in every stage that uses it.
+    """
+
+    Options: ClassVar[type]
+
+    def __init__(self, options: Any, dims: Dims) -> None:
+        super().__init__()
+        self.options = options
+        self.dims = dims
+
+    def forward(self, outputs: BatchOutputs, *, progress: float = 0.0) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            outputs: the batch.
+            progress: how far the stage is, from 0 to 1.
+        """
+        raise NotImplementedError
+
+
+class PrefixLoss(Loss):
+    """A loss averaged over prefixes of the code, so that every prefix is a good code (nested codes).
+
+    L = Σ_n w_n · L(first n bits), Σ w_n = 1.
+
+    *Source:* Kusupati et al., Matryoshka Representation Learning, NeurIPS 2022, eq. 1, applied to bits.
+    """
+
+    def __init__(self, options: PrefixOptions, dims: Dims) -> None:
+        super().__init__(options, dims)
+        lengths = options.lengths or dims.code_lengths or (dims.n_bits,)
+        if any(not 1 <= length <= dims.n_bits for length in lengths):
+            raise ConfigError(f"a loss cannot be applied at {list(lengths)} bits of a code of {dims.n_bits} bits")
+        weights = options.length_weights or (1.0,) * len(lengths)
+        if len(weights) != len(lengths) or min(weights) < 0 or sum(weights) <= 0:
+            raise ConfigError(
+                f"length_weights must be {len(lengths)} numbers of at least 0, one a length of {list(lengths)}, "
+                f"and not {list(weights)}"
+            )
+        self.lengths = tuple((length, weight / sum(weights)) for length, weight in zip(lengths, weights))
+
+    def forward(self, outputs: BatchOutputs, *, progress: float = 0.0) -> Tensor:
+        terms = [weight * self.at(outputs, n_bits) for n_bits, weight in self.lengths]
+        return torch.stack(terms).sum()
+
+    def at(self, outputs: BatchOutputs, n_bits: int) -> Tensor:
+        """The loss on the first ``n_bits`` bits."""
+        raise NotImplementedError
+
+
+def view(side: Side, space: Space, n_bits: int) -> Tensor:
+    """(B, n_bits) unit vectors of one side: their inner products are cosines in [-1, 1].
+
+    ``float``: the normalised logits. ``relaxed``: tanh codes over √n, which is a cosine where they are saturated.
+    ``code``: ±1 over √n, so that 1 - cosine is twice the Hamming distance over n.
+    """
+    if space == "float":
+        return side.float_(n_bits)
+    bits = side.relaxed[:, :n_bits] if space == "relaxed" else side.code(n_bits)
+    return bits / math.sqrt(n_bits)
+
+
+def similarity(outputs: BatchOutputs, between: tuple[Space, Space], n_bits: int) -> Tensor:
+    """(B, B) cosines: row i an image in space ``between[0]``, column j a text in space ``between[1]``."""
+    return view(outputs.image, between[0], n_bits) @ view(outputs.text, between[1], n_bits).T
+
+
+def others(group: Tensor) -> Tensor:
+    """(B, B) bool, true off the diagonal where two rows are of one group: neither positive nor negative."""
+    same = group[:, None] == group[None, :]
+    return same & ~torch.eye(len(group), dtype=torch.bool, device=group.device)
+
+
+def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of (B,) ``values``, or their mean under ``weight`` (0 where all weights are 0)."""
+    if weight is None:
+        return values.mean()
+    mean: Tensor = (values * weight).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return mean

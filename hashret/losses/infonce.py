@@ -1,0 +1,169 @@
+"""Contrastive losses: InfoNCE between any two spaces, and the joint recipe for straight-through codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from hashret.errors import ConfigError
+from hashret.losses.base import (
+    BatchOutputs,
+    Dims,
+    PrefixLoss,
+    PrefixOptions,
+    Space,
+    others,
+    similarity,
+    view,
+    weighted_mean,
+)
+
+
+def info_nce(
+    cosines: Tensor,
+    *,
+    temperature: Tensor | float,
+    excluded: Tensor | None = None,
+    target: Tensor | None = None,
+    soft: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """InfoNCE with rows as queries and the diagonal as positives.
+
+    L = -mean_i Σ_j y_ij log softmax_j(s_ij / τ), y the identity, or y_i = t_i·e_i + (1 - t_i)·p_i with p the soft
+    targets (by default the model's own softmax, without gradient).
+
+    Args:
+        cosines: (B, B) similarities s.
+        temperature: τ.
+        excluded: (B, B) bool, true where a column is no negative of a row (the diagonal must be false).
+        target: (B,) t in [0, 1]; None: 1.
+        soft: (B, B) rows summing to 1; used where ``target`` is below 1.
+        weight: (B,) weight of a row in the mean.
+
+    *Source:* van den Oord et al., arXiv 1807.03748, eq. 4; soft targets: Li et al. (ALBEF), NeurIPS 2021, eq. 6.
+    """
+    logits = cosines / temperature
+    if excluded is not None:
+        logits = logits.masked_fill(excluded, float("-inf"))
+    log_p = logits.log_softmax(dim=1)
+    rows = -log_p.diagonal()
+    if target is not None:
+        p = log_p.detach().exp() if soft is None else soft
+        # an excluded column has p = 0 and log p = -inf; its term is 0
+        cross = -(p * log_p.masked_fill(torch.isneginf(log_p), 0.0)).sum(dim=1)
+        rows = target * rows + (1 - target) * cross
+    return weighted_mean(rows, weight)
+
+
+def symmetric(cosines: Tensor, temperature: Tensor | float, outputs: BatchOutputs) -> Tensor:
+    """The mean of InfoNCE from image to text and from text to image."""
+    excluded = others(outputs.group)
+    options = {"temperature": temperature, "excluded": excluded, "target": outputs.target, "weight": outputs.weight}
+    return 0.5 * (info_nce(cosines, **options) + info_nce(cosines.T, **options))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class InfoNCEOptions(PrefixOptions):
+    """Options of ``infonce``.
+
+    Args:
+        between: the space of the image side and that of the text side.
+        temperature: τ (its first value where it is learnt).
+        learnable: whether τ is a parameter; it is kept in [0.01, 0.5].
+    """
+
+    between: tuple[Space, Space] = ("float", "float")
+    temperature: float = 1 / 15
+    learnable: bool = False
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+
+
+class InfoNCE(PrefixLoss):
+    """Symmetric InfoNCE between two spaces, at every prefix.
+
+    L = ½ [NCE(s) + NCE(sᵀ)], s_ij = cos(image_i in space a, text_j in space b). Two rows of one group are not
+    negatives of each other.
+
+    *Source:* Radford et al. (CLIP), ICML 2021, fig. 3; ``info_nce`` for the rows.
+    """
+
+    Options: ClassVar[type] = InfoNCEOptions
+    options: InfoNCEOptions
+
+    def __init__(self, options: InfoNCEOptions, dims: Dims) -> None:
+        super().__init__(options, dims)
+        log_t = torch.tensor(options.temperature).log()
+        self.log_temperature = nn.Parameter(log_t) if options.learnable else None
+
+    def temperature(self) -> Tensor | float:
+        """τ as it is now."""
+        if self.log_temperature is None:
+            return self.options.temperature
+        return self.log_temperature.exp().clamp(0.01, 0.5)
+
+    def at(self, outputs: BatchOutputs, n_bits: int) -> Tensor:
+        return symmetric(similarity(outputs, self.options.between, n_bits), self.temperature(), outputs)
+
+
+@dataclass(frozen=True)
+class JointInfoNCEOptions(PrefixOptions):
+    """Options of ``joint_infonce``.
+
+    Args:
+        temperature: τ.
+        float_weight: weight of float against float.
+        code_weight: weight of code against code.
+        cross_weight: weight of each of float against code and code against float.
+    """
+
+    temperature: float = 1 / 15
+    float_weight: float = 0.5
+    code_weight: float = 0.5
+    cross_weight: float = 0.25
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+
+
+class JointInfoNCE(PrefixLoss):
+    """One contrastive loss over float vectors, straight-through codes and both mixtures.
+
+    L = w_f·NCE(f, g) + w_c·NCE(b_f, b_g) + w_x·NCE(f, b_g) + w_x·NCE(b_f, g), f and g the normalised logits,
+    b = sign with the gradient of tanh, each NCE symmetric. The float terms keep the codes from over-fitting; the
+    cross terms train the search of stored codes with an unquantised query.
+
+    *Source:* own; straight-through: Bengio et al., arXiv 1308.3432; float query against binary documents:
+    Yamada et al. (BPR), ACL 2021, sec. 3.
+    """
+
+    Options: ClassVar[type] = JointInfoNCEOptions
+    options: JointInfoNCEOptions
+
+    def at(self, outputs: BatchOutputs, n_bits: int) -> Tensor:
+        options = self.options
+        weights: dict[tuple[Space, Space], float] = {
+            ("float", "float"): options.float_weight,
+            ("code", "code"): options.code_weight,
+            ("float", "code"): options.cross_weight,
+            ("code", "float"): options.cross_weight,
+        }
+        spaces: tuple[Space, Space] = ("float", "code")
+        image = {space: view(outputs.image, space, n_bits) for space in spaces}
+        text = {space: view(outputs.text, space, n_bits) for space in spaces}
+        terms = [
+            weight * symmetric(image[a] @ text[b].T, options.temperature, outputs)
+            for (a, b), weight in weights.items()
+            if weight
+        ]
+        return torch.stack(terms).sum()
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ConfigError(f"a temperature must be above 0, and not {temperature}")

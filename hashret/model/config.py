@@ -1,0 +1,98 @@
+"""Configuration of a model, as plain frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hashret.encoders import EncoderConfig
+from hashret.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """The hash head.
+
+    Args:
+        kind: a name of ``hashret.model.heads.HEADS``.
+        hidden: width of the hidden layer of ``residual_mlp``.
+        dropout: inside ``residual_mlp``, in training.
+        batch_norm: whether logits are normalised by their running mean and variance (centred bits).
+    """
+
+    kind: str = "residual_mlp"
+    hidden: int = 512
+    dropout: float = 0.2
+    batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1 or not 0 <= self.dropout < 1:
+            raise ConfigError("a hash head needs hidden >= 1 and 0 <= dropout < 1")
+
+
+@dataclass(frozen=True)
+class MixerConfig:
+    """A transformer over the tokens of one item.
+
+    Args:
+        layers: number of blocks.
+        heads: attention heads; they divide ``width``.
+        width: of the blocks; the tokens are projected to it. None: as wide as they are.
+        ffn: width of the feed-forward layers.
+        dropout: in training.
+        shared: whether both towers run through the same blocks (their widths must then be equal).
+    """
+
+    layers: int = 1
+    heads: int = 4
+    width: int | None = None
+    ffn: int = 1024
+    dropout: float = 0.1
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.layers, self.heads, self.ffn) < 1 or not 0 <= self.dropout < 1:
+            raise ConfigError("a mixer needs layers, heads and ffn >= 1 and 0 <= dropout < 1")
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """One tower.
+
+    Args:
+        encoder: items to features.
+        adapter: a name of ``hashret.model.adapters.ADAPTERS``.
+        mixers: run over the tokens one after the other; they need an encoder with ``output: tokens``.
+        pooler: a name of ``hashret.model.poolers.POOLERS``, or ``auto``: the encoder's own pooled features where it
+            gives them, else the mean of the tokens.
+        head: features to logits.
+    """
+
+    encoder: EncoderConfig
+    adapter: str = "centre"
+    mixers: tuple[MixerConfig, ...] = ()
+    pooler: str = "auto"
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A cross-modal hasher.
+
+    Args:
+        n_bits: length of a whole code.
+        towers: one for ``image`` and one for ``text``.
+        code_lengths: prefixes that are trained to be codes of their own (nested codes), in bits.
+    """
+
+    n_bits: int
+    towers: dict[str, TowerConfig]
+    code_lengths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.n_bits < 1:
+            raise ConfigError(f"a code needs at least 1 bit, and n_bits is {self.n_bits}")
+        if set(self.towers) != {"image", "text"}:
+            raise ConfigError(f"a model has the towers image and text, and not {sorted(self.towers)}")
+        wrong = [length for length in self.code_lengths if not 1 <= length <= self.n_bits]
+        if wrong:
+            raise ConfigError(f"code_lengths must lie between 1 and n_bits = {self.n_bits}, and {wrong} do not")

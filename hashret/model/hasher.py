@@ -1,0 +1,199 @@
+"""The model as a whole: pictures and words in, packed codes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hashret._lazy import progress
+from hashret.codes import pack
+from hashret.encoders import Encoded, Encoder, build_encoder
+from hashret.errors import InputError
+from hashret.model import storage
+from hashret.model.config import ModelConfig
+from hashret.model.mixers import SelfMixer
+from hashret.model.outputs import TowerOutput
+from hashret.model.tower import Tower
+from hashret.registry import nearest
+
+
+class CrossModalHasher(nn.Module):
+    """Two towers that map images and texts into one space of binary codes.
+
+    An item's code depends on that item alone. Float arithmetic is only reproducible for one batch size and one
+    machine, so an item's logits differ by rounding (about 1e-6 of their size) between batches; a bit can differ where
+    its logit is that close to 0.
+
+    Args:
+        config: the parts.
+        encoders: the built encoder of each modality.
+    """
+
+    def __init__(self, config: ModelConfig, encoders: dict[str, Encoder]) -> None:
+        super().__init__()
+        self.config = config
+        self.towers = nn.ModuleDict()
+        shared: list[SelfMixer] = []
+        for modality in ("image", "text"):
+            tower, encoder = config.towers[modality], encoders[modality]
+            if encoder.modality != modality:
+                raise InputError(f"the {modality} tower was given an encoder of {encoder.modality}s")
+            mixers, width, position = [], encoder.width, 0
+            for mixing in tower.mixers:
+                width = mixing.width or width
+                if not mixing.shared:
+                    mixers.append(SelfMixer(mixing, width=width))
+                    continue
+                if position == len(shared):
+                    shared.append(SelfMixer(mixing, width=width))
+                mixers.append(shared[position])
+                width, position = shared[position].width, position + 1
+            self.towers[modality] = Tower(tower, encoder, n_bits=config.n_bits, mixers=mixers)
+        self.eval()
+
+    @classmethod
+    def build(cls, config: ModelConfig) -> CrossModalHasher:
+        """An untrained model with pretrained encoders; heads are drawn from torch's global generator.
+
+        Raises:
+            ConfigError: parts that are unknown or do not fit.
+            WeightsError: an encoder's weights cannot be found.
+        """
+        return cls(config, {modality: build_encoder(tower.encoder) for modality, tower in config.towers.items()})
+
+    @property
+    def n_bits(self) -> int:
+        """Length of a whole code."""
+        return self.config.n_bits
+
+    @property
+    def code_lengths(self) -> tuple[int, ...]:
+        """Prefixes that were trained to be codes of their own; always with ``n_bits``, ascending."""
+        return tuple(sorted({*self.config.code_lengths, self.n_bits}))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256, in hexadecimal, of weights and configuration; stored in every collection built with the model."""
+        return storage.fingerprint(self)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def tower(self, modality: str) -> Tower:
+        """The tower of ``image`` or ``text``.
+
+        Raises:
+            InputError: there is no such modality.
+        """
+        if modality not in self.towers:
+            raise InputError(f"there is no modality {modality!r}{nearest(modality, tuple(self.towers))}")
+        tower: Tower = self.towers[modality]  # type: ignore[assignment]
+        return tower
+
+    def encode_images(self, images: Sequence[Any], **options: Any) -> np.ndarray:
+        """Codes of pictures (paths, PIL images, arrays); see ``encode``."""
+        return self.encode("image", images, **options)
+
+    def encode_texts(self, texts: Sequence[str], **options: Any) -> np.ndarray:
+        """Codes of texts; see ``encode``."""
+        return self.encode("text", texts, **options)
+
+    def encode(
+        self,
+        modality: str,
+        items: Sequence[Any],
+        *,
+        relaxed: bool = False,
+        n_bits: int | None = None,
+        batch_size: int = 64,
+    ) -> np.ndarray:
+        """Codes of items.
+
+        Args:
+            modality: ``image`` or ``text``.
+            items: what the encoder of that modality takes.
+            relaxed: give relaxed codes instead.
+            n_bits: only the first bits of each code; None: all. ``code_lengths`` are the prefixes that were trained.
+            batch_size: items encoded together.
+
+        Returns:
+            (N, n_bytes) uint8 codes; with ``relaxed`` (N, n_bits) float32 in (-1, 1), whose signs are the bits.
+
+        Raises:
+            InputError: an unknown modality, a length or batch size out of range, or one string for a list of them.
+            DataError: an item cannot be read.
+        """
+        if n_bits is not None and not 1 <= n_bits <= self.n_bits:
+            raise InputError(f"n_bits must lie between 1 and the model's {self.n_bits}, and is {n_bits}")
+        logits = self._logits(modality, items, batch_size=batch_size)[:, :n_bits]
+        if not relaxed:
+            return pack(logits > 0)
+        return np.tanh(float(self.tower(modality).beta) * logits)
+
+    def encode_floats(
+        self, modality: str, items: Sequence[Any], *, n_bits: int | None = None, batch_size: int = 64
+    ) -> np.ndarray:
+        """The float side of ``encode``: (N, n_bits) float32 unit vectors, whose cosines the codes approximate."""
+        if n_bits is not None and not 1 <= n_bits <= self.n_bits:
+            raise InputError(f"n_bits must lie between 1 and the model's {self.n_bits}, and is {n_bits}")
+        logits = self._logits(modality, items, batch_size=batch_size)[:, :n_bits]
+        norms = np.linalg.norm(logits, axis=1, keepdims=True)
+        return logits / np.where(norms > 0, norms, 1)
+
+    def project(self, modality: str, batches: Iterable[Encoded]) -> Iterator[TowerOutput]:
+        """What the tower makes of batches behind its encoder's frozen part, in evaluation mode, without gradients."""
+        tower = self.tower(modality)
+        training = [module for module in self.modules() if module.training]
+        self.eval()
+        try:
+            for encoded in batches:
+                with torch.no_grad():
+                    output = tower(encoded)
+                yield output
+        finally:
+            for module in training:
+                module.training = True
+
+    def save(self, directory: str | Path) -> None:
+        """Write the whole model, encoders included, into ``directory``; an earlier model there is replaced at once.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        storage.save(self, Path(directory))
+
+    @classmethod
+    def load(cls, directory: str | Path) -> CrossModalHasher:
+        """The model that ``save`` wrote; needs no hub and no package of weights.
+
+        Raises:
+            StorageError: there is no model.
+            CorruptError: a file is missing, damaged or changed.
+            VersionError: a later hashret wrote it.
+        """
+        return storage.load(cls, Path(directory))
+
+    def _logits(self, modality: str, items: Sequence[Any], *, batch_size: int) -> np.ndarray:
+        tower = self.tower(modality)
+        if isinstance(items, str | bytes | Path):
+            raise InputError(f"items must be a list, and {items!r} is one item; write [{items!r}]")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, and is {batch_size}")
+        # items of one size share a batch: with little padding texts are encoded about twice as fast
+        order = sorted(range(len(items)), key=lambda row: tower.encoder.size_of(items[row]))
+        logits = np.empty((len(items), self.n_bits), dtype=np.float32)
+        starts = range(0, len(items), batch_size)
+        for begin in progress(starts, label=f"encoding {modality}s", total=len(starts), unit="batch"):
+            rows = order[begin : begin + batch_size]
+            inputs = tower.encoder.prepare([items[row] for row in rows])
+            encoded = tower.encoder.prefix({name: tensor.to(self.device) for name, tensor in inputs.items()})
+            for output in self.project(modality, [encoded]):
+                logits[rows] = output.logits.cpu().numpy()
+        return logits

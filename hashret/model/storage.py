@@ -1,0 +1,140 @@
+"""A saved model is a directory:
+
+    model.json           format, configuration, fingerprint
+    model.safetensors    every weight outside the encoders
+    image/, text/        the encoders, each as ``hashret.encoders.save_encoder`` writes it
+
+It is written beside its place and moved there when it is complete; no reader sees a part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hashret._lazy import require
+from hashret.config import build, plain
+from hashret.encoders import load_encoder, save_encoder
+from hashret.errors import CorruptError, HashretError, StorageError, VersionError
+from hashret.model.config import ModelConfig
+
+if TYPE_CHECKING:
+    from hashret.model.hasher import CrossModalHasher
+
+FORMAT = 1
+_FACTS, _WEIGHTS = "model.json", "model.safetensors"
+
+
+def fingerprint(hasher: CrossModalHasher) -> str:
+    """sha256 over the configuration (without where weights came from) and every tensor by name, dtype and shape."""
+    config = plain(hasher.config)
+    for tower in config["towers"].values():
+        del tower["encoder"]["weights"]
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name, tensor in sorted(hasher.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def own_state(hasher: CrossModalHasher) -> dict[str, Tensor]:
+    """The tensors outside the encoders, each with storage of its own."""
+    return {
+        name: tensor.detach().cpu().clone().contiguous()
+        for name, tensor in hasher.state_dict().items()
+        if ".encoder." not in name
+    }
+
+
+def save(hasher: CrossModalHasher, directory: Path) -> None:
+    """Write ``hasher`` to ``directory``, in the place of what was there."""
+    if (
+        directory.exists()
+        and not (directory / _FACTS).is_file()
+        and (not directory.is_dir() or any(directory.iterdir()))
+    ):
+        raise StorageError(f"{str(directory)!r} holds something else than a model; give another directory")
+    save_file = require("safetensors.torch", extra="learn").save_file
+    part = directory.with_name(f".{directory.name}.part-{os.getpid()}")
+    old = directory.with_name(f".{directory.name}.old-{os.getpid()}")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for modality in hasher.towers:
+            save_encoder(hasher.tower(modality).encoder, part / modality)
+        save_file(own_state(hasher), part / _WEIGHTS)
+        facts = {"format": FORMAT, "config": plain(hasher.config), "fingerprint": fingerprint(hasher)}
+        (part / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        if directory.exists():
+            directory.replace(old)
+        part.replace(directory)
+    except OSError as error:
+        if isinstance(error, HashretError):
+            raise
+        raise StorageError(f"the model cannot be saved in {str(directory)!r}: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load(cls: type[CrossModalHasher], directory: Path) -> CrossModalHasher:
+    """The model in ``directory``, checked against its fingerprint."""
+    facts = read_facts(directory)
+    load_file = require("safetensors.torch", extra="learn").load_file
+    try:
+        config = build(ModelConfig, facts["config"])
+        encoders = {modality: load_encoder(directory / modality) for modality in config.towers}
+        hasher = cls(config, encoders)
+        state = load_file(directory / _WEIGHTS)
+        missing, unexpected = hasher.load_state_dict(state, strict=False)
+        strange = [name for name in missing if ".encoder." not in name] + list(unexpected)
+        if strange:
+            raise CorruptError(f"the model in {str(directory)!r} does not fit its weights: {', '.join(strange[:3])}")
+    except VersionError:
+        raise
+    except (HashretError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        raise _corrupt(directory, error) from error
+    except Exception as error:
+        if type(error).__name__ == "SafetensorError":  # it derives from Exception alone
+            raise _corrupt(directory, error) from error
+        raise
+    if fingerprint(hasher) != facts["fingerprint"]:
+        raise CorruptError(f"the model in {str(directory)!r} has changed since it was saved; save or fetch it again")
+    return hasher.eval()
+
+
+def read_facts(directory: Path) -> dict[str, Any]:
+    """What ``model.json`` says: ``format``, ``config``, ``fingerprint``.
+
+    Raises:
+        StorageError: there is no model.
+        CorruptError: the file is damaged.
+        VersionError: a later hashret wrote it.
+    """
+    path = directory / _FACTS
+    if not path.is_file():
+        raise StorageError(f"{str(directory)!r} holds no model: it has no {_FACTS}; give what save wrote")
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = int(facts["format"])
+        _ = facts["config"], facts["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptError(f"{str(path)!r} is damaged: {_short(error)}; save or fetch the model again") from error
+    if version > FORMAT:
+        raise VersionError(f"{str(directory)!r} has format {version}, and this hashret reads up to {FORMAT}; upgrade")
+    return facts
+
+
+def _corrupt(directory: Path, error: Exception) -> CorruptError:
+    return CorruptError(f"the model in {str(directory)!r} cannot be rebuilt: {_short(error)}")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,31 @@
+"""Training: a configuration and a data set in, a run directory with a saved model out.
+
+    config = read_config("configs/flickr8k.yaml", ["stages.heads.lr=5e-4"])
+    result = train(config, open_dataset("captions.json"), out="runs/flickr8k")
+
+A run is a list of stages over features that are computed once; a system is a YAML file. Selection looks at the
+validation split only; the test split is never read here.
+"""
+
+from __future__ import annotations
+
+from hashret.training.config import DataConfig, RunConfig, Selection, Stage, read_config
+from hashret.training.pairs import PairFeatures
+from hashret.training.probe import Probe, median_codes, modality_probe
+from hashret.training.run import TrainResult, train
+from hashret.training.trainer import Trainer
+
+__all__ = [
+    "DataConfig",
+    "PairFeatures",
+    "Probe",
+    "RunConfig",
+    "Selection",
+    "Stage",
+    "TrainResult",
+    "Trainer",
+    "median_codes",
+    "modality_probe",
+    "read_config",
+    "train",
+]

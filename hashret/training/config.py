@@ -1,0 +1,198 @@
+"""The configuration of a run: a model, data options, a list of stages, and how the best epoch is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hashret.config import build, override, read_yaml
+from hashret.errors import ConfigError
+from hashret.losses import LOSSES
+from hashret.model import ModelConfig
+from hashret.registry import nearest
+
+Metric = Literal["rSum", "i2t.R@1", "i2t.R@5", "i2t.R@10", "t2i.R@1", "t2i.R@5", "t2i.R@10", "i2t.MeanR", "t2i.MeanR"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read of a data set.
+
+    Args:
+        train: name of the split to learn from.
+        val: name of the split to choose the best epoch on.
+        max_captions: captions used of each training item, the first ones; None: all.
+        limit: number of training items used, the first ones; None: all.
+    """
+
+    train: str = "train"
+    val: str = "val"
+    max_captions: int | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_captions", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"data.{name} must be at least 1, and is {value}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run: what learns from what, how fast, how long.
+
+    Args:
+        name: for logs, curves and overrides.
+        epochs: how often to train and validate.
+        losses: label -> ``{kind: …, weight: …, other options}``; a weight may be ``[from, to]``, linear over the
+            stage.
+        train: the groups that learn: ``heads``, ``poolers``, ``mixers``, ``encoders``, one tower's (``image.head``,
+            ``text.encoder``, …), ``image``, ``text``, ``all``. Parameters of the stage's losses learn along.
+        alternate: lists of groups or loss labels that take turns, a step each; empty: all learn in every step.
+        lr: the peak learning rate, or one for each group of ``train`` (and loss label).
+        passes: times that an epoch goes through the training items.
+        captions: captions drawn for an item in one pass.
+        batch_size: pairs in a step.
+        weight_decay: AdamW's, for matrices.
+        warmup: the share of the stage's steps in which the rate rises from 0.
+        schedule: ``cosine`` falls to 0 at the stage's end; ``constant`` stays.
+        grad_clip: the largest norm of the whole gradient; None: any.
+        beta: steepness of tanh, or ``[from, to]``, linear over the stage.
+        noise: norm of Gaussian noise added to the adapted features, as a part of their norm.
+        ema: decay of a running mean of the weights, which is then what is validated and kept; None: none.
+        patience: end the stage after so many epochs without a better validation figure; None: never.
+        start: from the weights as they are, or from the best so far.
+    """
+
+    name: str
+    epochs: int
+    losses: dict[str, dict[str, Any]]
+    train: tuple[str, ...] = ("heads",)
+    alternate: tuple[tuple[str, ...], ...] = ()
+    lr: float | dict[str, float] = 1e-3
+    passes: int = 1
+    captions: int = 1
+    batch_size: int = 256
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    grad_clip: float | None = None
+    beta: float | tuple[float, float] = 1.0
+    noise: float = 0.0
+    ema: float | None = None
+    patience: int | None = None
+    start: Literal["last", "best"] = "last"
+
+    def __post_init__(self) -> None:
+        where = f"stage {self.name!r}"
+        if not self.losses:
+            raise ConfigError(f"{where} has no losses; give it at least one")
+        for label, loss in self.losses.items():
+            if "kind" not in loss:
+                raise ConfigError(f"{where}: the loss {label!r} needs a kind{nearest('', LOSSES.names())}")
+        for name, least in (("epochs", 1), ("passes", 1), ("captions", 1), ("batch_size", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{where}: {name} must be at least {least}, and is {getattr(self, name)}")
+        if self.captions > self.batch_size:
+            raise ConfigError(f"{where}: {self.captions} captions an item do not fit into batches of {self.batch_size}")
+        if not 0 <= self.warmup <= 1:
+            raise ConfigError(f"{where}: warmup is a share of the steps, from 0 to 1, and not {self.warmup}")
+        rates = self.lr.values() if isinstance(self.lr, dict) else [self.lr]
+        if any(rate < 0 for rate in rates) or self.weight_decay < 0 or self.noise < 0:
+            raise ConfigError(f"{where}: lr, weight_decay and noise cannot be negative")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ConfigError(f"{where}: ema is a decay between 0 and 1, and not {self.ema}")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"{where}: patience must be at least 1 epoch, and is {self.patience}")
+        if self.grad_clip is not None and self.grad_clip <= 0:
+            raise ConfigError(f"{where}: grad_clip must be above 0, and is {self.grad_clip}")
+
+    def beta_at(self, progress: float) -> float:
+        """Steepness of tanh when the stage is ``progress`` (0 to 1) through."""
+        return _between(self.beta, progress)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How the best epoch is chosen.
+
+    Args:
+        metric: on the validation split, codes against codes; ``MeanR`` is better when lower.
+        n_bits: code length(s) at which it is taken (their mean); empty: the whole code. Nested models may name any
+            of their lengths.
+    """
+
+    metric: Metric = "rSum"
+    n_bits: int | tuple[int, ...] = ()
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """``n_bits`` as a tuple."""
+        return (self.n_bits,) if isinstance(self.n_bits, int) else self.n_bits
+
+    @property
+    def sign(self) -> float:
+        """1 where higher is better, -1 where lower is."""
+        return -1.0 if self.metric.endswith("MeanR") else 1.0
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run.
+
+    Args:
+        name: of the run, for reports.
+        model: what is trained.
+        stages: in order.
+        seed: of everything random.
+        data: what is read of the data set.
+        selection: how the best epoch is chosen.
+        teacher: a saved model whose float vectors the loss ``distillation`` follows; None: none.
+        precision: ``auto``: bfloat16 on a GPU that has it, else float32.
+    """
+
+    name: str
+    model: ModelConfig
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    selection: Selection = field(default_factory=Selection)
+    teacher: Path | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ConfigError("a run needs at least one stage")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"every stage needs a name of its own, and these are {names}")
+        wrong = [length for length in self.selection.lengths if not 1 <= length <= self.model.n_bits]
+        if wrong:
+            raise ConfigError(f"selection.n_bits {wrong} does not fit codes of {self.model.n_bits} bits")
+
+
+def read_config(path: str | Path, settings: Iterable[str] = ()) -> RunConfig:
+    """The configuration in a YAML file, with overrides such as ``"stages.heads.lr=1e-4"`` applied.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is wrong.
+    """
+    return build(RunConfig, override(read_yaml(path), settings))
+
+
+def weight_at(loss: dict[str, Any], progress: float) -> float:
+    """The weight of a configured loss when its stage is ``progress`` (0 to 1) through."""
+    weight = loss.get("weight", 1.0)
+    try:
+        return _between(tuple(map(float, weight)) if isinstance(weight, list | tuple) else float(weight), progress)
+    except (TypeError, ValueError):
+        raise ConfigError(f"the weight of a loss is a number or [from, to], and not {weight!r}") from None
+
+
+def _between(value: float | tuple[float, ...], progress: float) -> float:
+    if isinstance(value, tuple):
+        first, last = value
+        return first + (last - first) * progress
+    return value

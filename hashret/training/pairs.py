@@ -1,0 +1,124 @@
+"""Features of paired items, and batches of them.
+
+Features of all images lie in one table and those of all captions in another; a batch is two lists of rows. Which rows
+a batch holds depends on a generator only, so that an epoch can be run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hashret.encoders import Encoded
+from hashret.errors import TrainingError
+
+
+class FeatureTable(Protocol):
+    """Rows of features behind an encoder's frozen part."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def batch(self, rows: Tensor) -> Encoded:
+        """The features of (B,) int64 ``rows``."""
+
+
+class VectorTable:
+    """One vector an item, in memory on any device.
+
+    Args:
+        vectors: (N, D) float32.
+    """
+
+    def __init__(self, vectors: Tensor) -> None:
+        self.vectors = vectors
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def batch(self, rows: Tensor) -> Encoded:
+        vectors = self.vectors.index_select(0, rows.to(self.vectors.device))
+        return Encoded(vectors[:, None], torch.ones(len(rows), 1, dtype=torch.bool, device=vectors.device), vectors)
+
+
+class TableOn:
+    """A table on the CPU (in memory or on disk) whose batches go to a device."""
+
+    def __init__(self, table: FeatureTable, device: torch.device) -> None:
+        self.table = table
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def batch(self, rows: Tensor) -> Encoded:
+        tokens, mask, pooled = self.table.batch(rows.cpu())
+        pooled = None if pooled is None else pooled.to(self.device)
+        return Encoded(tokens.to(self.device), mask.to(self.device), pooled)
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """Images and captions, and which belongs to which.
+
+    Args:
+        image: N rows.
+        text: M rows, the captions of an image side by side.
+        owner: (M,) int64, the image row of each caption, ascending; every image has at least one.
+        labels: (N, C) bool, or None.
+        teacher: float vectors ((N, d), (M, d)) of a teacher, or None.
+    """
+
+    image: FeatureTable
+    text: FeatureTable
+    owner: Tensor
+    labels: Tensor | None = None
+    teacher: tuple[Tensor, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.owner) != len(self.text):
+            raise TrainingError(f"{len(self.text)} captions have {len(self.owner)} owners; each needs one")
+        counts = torch.bincount(self.owner, minlength=len(self.image))
+        if len(counts) != len(self.image) or bool((counts == 0).any()) or bool((self.owner.diff() < 0).any()):
+            raise TrainingError("every image needs at least one caption, and captions must be ordered by image")
+
+    @property
+    def owners(self) -> np.ndarray:
+        """``owner`` as numpy, for the metrics."""
+        return self.owner.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The rows of one batch of B pairs: (B,) int64 each."""
+
+    image: Tensor
+    text: Tensor
+
+
+def draws(owner: Tensor, *, batch_size: int, captions: int, passes: int, generator: torch.Generator) -> Iterator[Draw]:
+    """Batches of pairs: in a pass every image comes once, with ``captions`` of its captions, drawn at random.
+
+    A pass leaves out what does not fill a batch, unless it holds no full batch at all.
+    """
+    counts = torch.bincount(owner)
+    starts = counts.cumsum(0) - counts
+    n_images = len(counts)
+    per_batch = max(1, min(batch_size // captions, n_images))
+    for _ in range(passes):
+        order = torch.randperm(n_images, generator=generator)
+        first = (torch.rand(n_images, generator=generator) * counts).long().clamp_max(counts - 1)
+        for begin in range(0, n_images - per_batch + 1, per_batch):
+            image = order[begin : begin + per_batch].repeat_interleave(captions)
+            turn = torch.arange(captions).repeat(per_batch)
+            yield Draw(image, starts[image] + (first[image] + turn) % counts[image])
+
+
+def steps_of(n_images: int, *, batch_size: int, captions: int, passes: int) -> int:
+    """Number of batches that ``draws`` gives."""
+    return passes * (n_images // max(1, min(batch_size // captions, n_images)))

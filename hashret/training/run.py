@@ -1,0 +1,230 @@
+"""A whole run, from a configuration and a data set to a run directory:
+
+config.yaml     the resolved configuration           splits.json   which record was in which split
+curves.csv      a row an epoch                       figures.json  what came out, on what, in how long
+checkpoints/    last and best                        model/        the trained CrossModalHasher
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hashret._lazy import require
+from hashret.config import plain
+from hashret.data import Dataset, save_splits
+from hashret.errors import HashretError, StorageError, TrainingError
+from hashret.model import CrossModalHasher
+from hashret.training.config import RunConfig
+from hashret.training.features import fit_adapters, identity_of, pair_features, teacher_vectors, usable
+from hashret.training.trainer import Trainer, derive_seed
+from hashret.training.validation import final_figures
+
+_log = logging.getLogger(__name__)
+_PACKAGES = ("hashret", "torch", "timm", "transformers", "numpy", "safetensors")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run gave.
+
+    Args:
+        out: the run's directory; ``out / "model"`` holds the model.
+        model: the model with its best weights, in evaluation mode.
+        value: the selection metric of the best epoch (its sign turned where lower is better).
+        stage: the stage of the best epoch.
+        epoch: the best epoch, counted from 1 in its stage.
+        curves: a mapping an epoch, as in ``curves.csv``.
+        figures: as in ``figures.json``.
+    """
+
+    out: Path
+    model: CrossModalHasher
+    value: float
+    stage: str
+    epoch: int
+    curves: tuple[dict[str, Any], ...]
+    figures: dict[str, Any]
+
+
+def train(
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    out: str | Path,
+    resume: bool = False,
+    cache_dir: str | Path | None = None,
+    device: str = "auto",
+    seed: int | None = None,
+) -> TrainResult:
+    """Train a model and save it with all that says how it came to be.
+
+    Args:
+        config: see ``RunConfig``.
+        dataset: with the splits that ``config.data`` names; its test split is not read.
+        out: a directory for the run; new or empty, unless ``resume``.
+        resume: go on from the last checkpoint in ``out``, to the figures that an unbroken run gives; start anew where
+            there is none.
+        cache_dir: where features are kept; None: the default of ``hashret.encoders``.
+        device: ``cpu``, ``cuda`` (``cuda:1``), or ``auto``: a GPU where there is one.
+        seed: in the place of ``config.seed``.
+
+    Raises:
+        TrainingError: ``out`` holds another run, the data set lacks a split, or a loss is no longer finite.
+        ConfigError: the configuration does not fit the model.
+        DataError: a picture cannot be read.
+    """
+    begun = time.perf_counter()
+    config = config if seed is None else replace(config, seed=seed)
+    where = pick_device(device)
+    train_set = usable(dataset, config.data.train, max_captions=config.data.max_captions, limit=config.data.limit)
+    val_set = usable(dataset, config.data.val)
+    run_dir = Path(out)
+    going_on = _open_run(run_dir, config, dataset, resume=resume)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "heads", 0))
+        hasher = CrossModalHasher.build(config.model).to(where)
+    hasher.tower("text").encoder.fit(train_set.captions_flat()[0])
+    hasher.tower("image").encoder.fit([record.image for record in train_set])
+    cache = None if cache_dir is None else Path(cache_dir)
+    train_pairs = pair_features(hasher, train_set, cache_dir=cache, label="training")
+    val_pairs = pair_features(hasher, val_set, cache_dir=cache, label="validation")
+    if config.teacher is not None:
+        vectors = teacher_vectors(config.teacher, hasher, train_set, train_pairs, cache_dir=cache)
+        train_pairs = replace(train_pairs, teacher=vectors)
+    prepared = time.perf_counter()
+
+    trainer = Trainer(hasher, config, train=train_pairs, val=val_pairs, out=run_dir)
+    if not (going_on and trainer.resume()):
+        fit_adapters(hasher, train_pairs)
+    trainer.run()
+    assert trainer.best is not None  # run() refuses to end without
+    hasher.save(run_dir / "model")
+    figures = {
+        "name": config.name,
+        "seed": config.seed,
+        "fingerprint": hasher.fingerprint,
+        "selection": {**plain(config.selection), **trainer.best},
+        "validation": final_figures(hasher, val_pairs),
+        "pairs": {"train": len(train_pairs.text), "train_images": len(train_set), "val_images": len(val_set)},
+        "seconds": {
+            "features": prepared - begun,
+            "training": sum(row["seconds"] for row in trainer.curves),
+            "this_call": time.perf_counter() - begun,
+        },
+        "environment": environment(where),
+    }
+    _write(run_dir / "figures.json", json.dumps(figures, indent=1) + "\n")
+    best = trainer.best
+    return TrainResult(
+        out=run_dir,
+        model=hasher,
+        value=best["value"],
+        stage=best["stage"],
+        epoch=best["epoch"],
+        curves=tuple(trainer.curves),
+        figures=figures,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is a GPU where there is one.
+
+    Raises:
+        TrainingError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"the device {name!r} cannot be used here ({reason}); try cpu or auto") from error
+    return device
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, machine and git revision, so that figures can be traced."""
+    packages = {}
+    for package in _PACKAGES:
+        try:
+            packages[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "packages": packages,
+        "python": platform.python_version(),
+        "device": f"{device.type} ({name})",
+        "threads": torch.get_num_threads(),
+        "git": _git_revision(),
+    }
+
+
+def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, *, resume: bool) -> bool:
+    """Prepare the run's directory; true where a run in it goes on."""
+    yaml = require("yaml", extra="learn")
+    settings = {"config": plain(config), "data": identity_of(dataset)}
+    known = run_dir / "checkpoints" / "run.json"
+    if known.is_file():
+        if not resume:
+            raise TrainingError(f"{str(run_dir)!r} holds a run already; resume it, or give another directory")
+        try:
+            before = json.loads(known.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrainingError(f"the run in {str(run_dir)!r} cannot go on: {known.name} is damaged") from error
+        for part, what in (("config", "configuration"), ("data", "data set")):
+            if before.get(part) != json.loads(json.dumps(settings[part])):
+                raise TrainingError(
+                    f"the run in {str(run_dir)!r} was started with another {what}; resume it with the same one, or "
+                    f"give another directory"
+                )
+        return True
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise TrainingError(f"{str(run_dir)!r} is not empty and holds no run; give a new directory")
+    try:
+        known.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the run cannot be written in {str(run_dir)!r}: {error}") from error
+    _write(run_dir / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+    try:
+        save_splits(dataset, run_dir / "splits.json")
+    except OSError as error:
+        if isinstance(error, HashretError):
+            raise
+        raise StorageError(f"the run cannot be written in {str(run_dir)!r}: {error}") from error
+    _write(known, json.dumps(settings))
+    return False
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(f"{str(path)!r} cannot be written: {error}") from error
+
+
+def _git_revision() -> str | None:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

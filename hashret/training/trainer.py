@@ -1,0 +1,405 @@
+"""The loop: stages of epochs of steps, over features that are computed already.
+
+Everything random in an epoch follows from (seed, stage, epoch), so that a run which is resumed at an epoch's border
+goes on exactly as it would have.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hashret._lazy import progress
+from hashret.errors import ConfigError, TrainingError
+from hashret.losses import BatchOutputs, Dims, Loss, build_loss
+from hashret.model import CrossModalHasher
+from hashret.training import checkpoint
+from hashret.training.config import RunConfig, Stage, weight_at
+from hashret.training.groups import chosen, decays, parameters_of, rates, set_modes
+from hashret.training.pairs import Draw, PairFeatures, draws, steps_of
+from hashret.training.validation import validate
+
+_log = logging.getLogger(__name__)
+_COLLAPSED = 0.1  # mean bit entropy below which codes say next to nothing
+
+
+class Trainer:
+    """A run over features.
+
+    Args:
+        hasher: the model, on the device to train on; its weights change.
+        config: the run's configuration.
+        train: pairs to learn from.
+        val: pairs to choose the best epoch on.
+        out: the run's directory, for curves and checkpoints; None: nothing is written.
+    """
+
+    def __init__(
+        self, hasher: CrossModalHasher, config: RunConfig, *, train: PairFeatures, val: PairFeatures, out: Path | None
+    ) -> None:
+        self.hasher, self.config, self.train_pairs, self.val_pairs, self.out = hasher, config, train, val, out
+        self.losses = self._build_losses()
+        self.curves: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+        self.best_tensors: dict[str, Tensor] = {}
+        self.position = (0, 0)  # the stage, and how many of its epochs are done
+        self.bad_epochs = 0
+        self._resumed: dict[str, Tensor] = {}
+        for stage in config.stages:  # whatever is wrong in a later stage is said now
+            _Stepper(hasher, self.losses[stage.name], stage, total=1)
+            for loss in stage.losses.values():
+                weight_at(loss, 0.0)
+
+    def run(self) -> None:
+        """Train from where the run stands to its end, then put the best weights into the model."""
+        with torch.random.fork_rng(devices=[]):
+            first = self.position[0]
+            for number in range(first, len(self.config.stages)):
+                self._run_stage(number)
+                self.position, self.bad_epochs = (number + 1, 0), 0
+                self._save_last(None)
+        if self.best is None:
+            raise TrainingError("no epoch gave a finite validation figure; lower the learning rate")
+        self._load_model(self.best_tensors)
+        self.hasher.eval()
+
+    def resume(self) -> bool:
+        """Go back to the run's last checkpoint; false where there is none."""
+        if self.out is None or not checkpoint.exists(self.out / "checkpoints" / "last"):
+            return False
+        tensors, state = checkpoint.load(self.out / "checkpoints" / "last")
+        self._load_model(tensors)
+        for losses in self.losses.values():
+            for label, loss in losses.items():
+                loss.load_state_dict({name: tensors[f"loss/{label}/{name}"] for name in loss.state_dict()})
+        self._resumed = {name: t for name, t in tensors.items() if name.startswith(("optimiser/", "ema/"))}
+        self.position, self.bad_epochs = (state["stage"], state["epoch"]), state["bad_epochs"]
+        self.curves, self.best = state["curves"], state["best"]
+        if self.best is not None:
+            self.best_tensors, _ = checkpoint.load(self.out / "checkpoints" / "best")
+        self._write_curves()
+        return True
+
+    # ---- one stage
+
+    def _run_stage(self, number: int) -> None:
+        stage = self.config.stages[number]
+        losses = self.losses[stage.name]
+        if stage.start == "best" and self.position[1] == 0 and self.best_tensors:
+            self._load_model(self.best_tensors)
+        steps = steps_of(
+            len(self.train_pairs.image), batch_size=stage.batch_size, captions=stage.captions, passes=stage.passes
+        )
+        stepper = _Stepper(self.hasher, losses, stage, total=steps * stage.epochs)
+        if self.position[1]:
+            stepper.restore(self._resumed)
+        for epoch in range(self.position[1], stage.epochs):
+            if stage.patience is not None and self.bad_epochs >= stage.patience:
+                _log.info("stage %s ends after %d epochs without a better figure", stage.name, self.bad_epochs)
+                break
+            row = self._run_epoch(number, epoch, stepper, steps)
+            self._finish_epoch(number, epoch, row, stepper)
+        stepper.adopt_mean()
+
+    def _run_epoch(self, number: int, epoch: int, stepper: _Stepper, steps: int) -> dict[str, Any]:
+        stage = self.config.stages[number]
+        seed = derive_seed(self.config.seed, stage.name, epoch)
+        torch.manual_seed(seed)
+        batches = draws(
+            self.train_pairs.owner.cpu(),
+            batch_size=stage.batch_size,
+            captions=stage.captions,
+            passes=stage.passes,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        set_modes(self.hasher, stepper.losses, stage.train)
+        begun = time.perf_counter()
+        sums: dict[str, Tensor] = {}
+        bar = progress(batches, label=f"{stage.name} {epoch + 1}/{stage.epochs}", total=steps, unit="step")
+        for step, draw in enumerate(bar):
+            done = (epoch * steps + step) / stepper.total
+            terms = self._losses_of(draw, stage, stepper.losses, done)
+            stepper.step(torch.stack(list(terms.values())).sum(), epoch * steps + step)
+            for label, term in terms.items():
+                sums[label] = sums.get(label, 0.0) + term.detach()
+            if step % 20 == 0:
+                bar.set_postfix(**{label: f"{float(value) / (step + 1):.3f}" for label, value in sums.items()})
+                self._check_finite(sums, stage, epoch)
+        self._check_finite(sums, stage, epoch)
+        row: dict[str, Any] = {"stage": stage.name, "epoch": epoch + 1, "steps": (epoch + 1) * steps}
+        row |= {"lr": stepper.rate, "loss": sum(float(value) for value in sums.values()) / steps}
+        row |= {f"loss.{label}": float(value) / steps for label, value in sums.items()}
+        return row | {"seconds": time.perf_counter() - begun}
+
+    def _losses_of(self, draw: Draw, stage: Stage, losses: dict[str, Loss], done: float) -> dict[str, Tensor]:
+        """Label -> weighted loss of one batch."""
+        hasher, pairs = self.hasher, self.train_pairs
+        device = hasher.device
+        with self._autocast():
+            for modality in hasher.towers:
+                hasher.tower(modality).beta.fill_(stage.beta_at(done))
+            image = hasher.tower("image")(pairs.image.batch(draw.image), noise=stage.noise)
+            text = hasher.tower("text")(pairs.text.batch(draw.text), noise=stage.noise)
+        outputs = BatchOutputs(
+            image=image,
+            text=text,
+            group=draw.image.to(device),
+            labels=None if pairs.labels is None else pairs.labels[draw.image].to(device),
+            teacher=None
+            if pairs.teacher is None
+            else (pairs.teacher[0][draw.image].to(device), pairs.teacher[1][draw.text].to(device)),
+        )
+        terms = {}
+        for label, loss in losses.items():
+            weight = weight_at(stage.losses[label], done)
+            terms[label] = weight * loss(outputs, progress=done)
+        return terms
+
+    def _finish_epoch(self, number: int, epoch: int, row: dict[str, Any], stepper: _Stepper) -> None:
+        with stepper.mean_weights():
+            validation = validate(self.hasher, self.val_pairs, self.config.selection)
+            row |= {f"val.{name}": value for name, value in validation.figures.items()}
+            if validation.figures["entropy"] < _COLLAPSED:
+                _log.warning(
+                    "the codes collapse: the mean entropy of a bit is %.3f after epoch %d of stage %s (1 is best); "
+                    "lower the learning rate or add the losses infonce or balance",
+                    validation.figures["entropy"], epoch + 1, row["stage"],
+                )  # fmt: skip
+            self.curves.append(row)
+            better = self.best is None or validation.value > self.best["value"]
+            self.bad_epochs = 0 if better else self.bad_epochs + 1
+            if better and math.isfinite(validation.value):
+                self.best = {"value": validation.value, "stage": row["stage"], "epoch": epoch + 1}
+                self.best_tensors = {name: tensor.clone() for name, tensor in self._model_state().items()}
+                if self.out is not None:
+                    checkpoint.save(self.out / "checkpoints" / "best", self.best_tensors, self.best)
+        self.position = (number, epoch + 1)
+        self._save_last(stepper)
+        self._write_curves()
+        shown = ", ".join(f"{name} {value:.1f}" for name, value in validation.figures.items() if "rSum" in name)
+        _log.info("%s %d/%d: loss %.4f, %s", row["stage"], epoch + 1, stepper.stage.epochs, row["loss"], shown)
+
+    # ---- what is kept
+
+    def _model_state(self) -> dict[str, Tensor]:
+        """What training changes: everything outside the encoders, and their trainable blocks."""
+        learning = {
+            id(p)
+            for modality in self.hasher.towers
+            for module in self.hasher.tower(modality).encoder.trainable_modules()
+            for p in module.parameters()
+        }
+        state = self.hasher.state_dict(keep_vars=True)
+        return {
+            f"model/{name}": tensor.detach()
+            for name, tensor in state.items()
+            if ".encoder." not in name or id(tensor) in learning
+        }
+
+    def _load_model(self, tensors: dict[str, Tensor]) -> None:
+        state = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+        self.hasher.load_state_dict(state, strict=False)
+
+    def _save_last(self, stepper: _Stepper | None) -> None:
+        if self.out is None:
+            return
+        tensors = self._model_state()
+        for losses in self.losses.values():
+            for label, loss in losses.items():
+                tensors |= {f"loss/{label}/{name}": tensor for name, tensor in loss.state_dict().items()}
+        if stepper is not None:
+            tensors |= stepper.state()
+        state = {
+            "stage": self.position[0],
+            "epoch": self.position[1],
+            "bad_epochs": self.bad_epochs,
+            "best": self.best,
+            "curves": self.curves,
+        }
+        checkpoint.save(self.out / "checkpoints" / "last", tensors, state)
+
+    def _write_curves(self) -> None:
+        if self.out is None:
+            return
+        columns = dict.fromkeys(column for row in self.curves for column in row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(columns))
+        writer.writeheader()
+        writer.writerows(self.curves)
+        (self.out / "curves.csv").write_text(text.getvalue(), encoding="utf-8")
+
+    # ---- small things
+
+    def _build_losses(self) -> dict[str, dict[str, Loss]]:
+        """Stage -> label -> loss. A label of one kind and options in several stages is one loss with one state."""
+        dims = Dims(self.hasher.n_bits, self.config.model.code_lengths)
+        known: dict[str, tuple[Any, Loss]] = {}
+        built: dict[str, dict[str, Loss]] = {}
+        for stage in self.config.stages:
+            built[stage.name] = {}
+            for label, content in stage.losses.items():
+                where = f"stages.{stage.name}.losses.{label}"
+                options = {key: value for key, value in content.items() if key not in ("kind", "weight")}
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(derive_seed(self.config.seed, label, -1))
+                    loss = build_loss(content["kind"], options, dims=dims, where=where).to(self.hasher.device)
+                if label in known and list(loss.parameters()):
+                    kind, before = known[label]
+                    if kind != content["kind"] or [p.shape for p in before.parameters()] != [
+                        p.shape for p in loss.parameters()
+                    ]:
+                        raise ConfigError(
+                            f"{where} has other parameters than the loss of that label in an earlier stage"
+                        )
+                    _share(before, loss)
+                known.setdefault(label, (content["kind"], loss))
+                built[stage.name][label] = loss
+        return built
+
+    def _autocast(self) -> torch.autocast:
+        device = self.hasher.device.type
+        wanted = self.config.precision
+        on = wanted == "bfloat16" or (wanted == "auto" and device == "cuda" and torch.cuda.is_bf16_supported())
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=on)
+
+    def _check_finite(self, sums: dict[str, Tensor], stage: Stage, epoch: int) -> None:
+        for label, value in sums.items():
+            if not math.isfinite(float(value)):
+                raise TrainingError(
+                    f"the loss {label!r} is no longer finite in epoch {epoch + 1} of stage {stage.name!r}; lower the "
+                    f"learning rate, set grad_clip, or raise the temperature"
+                )
+
+
+class _Stepper:
+    """The optimiser of one stage: parameters, rates, schedule, clipping, turns, and a running mean of the weights."""
+
+    def __init__(self, hasher: CrossModalHasher, losses: dict[str, Loss], stage: Stage, *, total: int) -> None:
+        where = f"stages.{stage.name}"
+        groups = parameters_of(hasher, losses)
+        with_parameters = tuple(label for label in losses if groups[label] and label not in stage.train)
+        wanted = (*stage.train, *with_parameters)
+        self.stage, self.losses, self.total = stage, losses, total
+        self.parameters = chosen(groups, wanted, where=f"{where}.train")
+        self.turns = [set(chosen(groups, turn, where=f"{where}.alternate")) for turn in stage.alternate]
+        peaks = rates(groups, stage.lr, wanted, where=where)
+        for parameter in (*hasher.parameters(), *(p for loss in losses.values() for p in loss.parameters())):
+            parameter.requires_grad_(False)
+        by_setting: dict[tuple[float, float], list[str]] = {}
+        for name, parameter in self.parameters.items():
+            parameter.requires_grad_(True)
+            decay = stage.weight_decay if decays(parameter) else 0.0
+            by_setting.setdefault((peaks[name], decay), []).append(name)
+        self.peaks = [rate for rate, _ in by_setting]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": [self.parameters[name] for name in names], "lr": rate, "weight_decay": decay}
+                for (rate, decay), names in by_setting.items()
+            ]
+        )
+        self.mean = {name: p.detach().clone() for name, p in self.parameters.items()} if stage.ema else {}
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate now."""
+        return max(float(group["lr"]) for group in self.optimiser.param_groups)
+
+    def step(self, loss: Tensor, number: int) -> None:
+        """One step of the optimiser; ``number`` counts the steps of the stage from 0."""
+        for group, peak in zip(self.optimiser.param_groups, self.peaks):
+            group["lr"] = peak * self._factor(number)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.turns:
+            turn = self.turns[number % len(self.turns)]
+            for name, parameter in self.parameters.items():
+                if name not in turn:
+                    parameter.grad = None
+        if self.stage.grad_clip is not None:
+            nn.utils.clip_grad_norm_(list(self.parameters.values()), self.stage.grad_clip)
+        self.optimiser.step()
+        if self.stage.ema:
+            # the decay grows to its value, so that the first weights are forgotten
+            decay = min(self.stage.ema, (1 + number) / (10 + number))
+            live = [p.detach() for p in self.parameters.values()]
+            torch._foreach_lerp_(list(self.mean.values()), live, 1 - decay)
+
+    @contextmanager
+    def mean_weights(self) -> Iterator[None]:
+        """The running mean in the place of the weights, where there is one."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def adopt_mean(self) -> None:
+        """End the stage: the running mean becomes the weights."""
+        self._swap()
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments and running means by name."""
+        tensors = {f"ema/{name}": value for name, value in self.mean.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser/{key}/{name}"] = value
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of ``state``."""
+        for name in self.mean:
+            self.mean[name].copy_(tensors[f"ema/{name}"])
+        for name, parameter in self.parameters.items():
+            found = {
+                key: tensors[f"optimiser/{key}/{name}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimiser/{key}/{name}" in tensors
+            }
+            if found:
+                device = parameter.device
+                self.optimiser.state[parameter] = {
+                    key: value.clone() if key == "step" else value.to(device) for key, value in found.items()
+                }
+
+    def _factor(self, number: int) -> float:
+        rising = self.stage.warmup * self.total
+        if number < rising:
+            return (number + 1) / (rising + 1)
+        if self.stage.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (number - rising) / max(1.0, self.total - rising)))
+
+    def _swap(self) -> None:
+        with torch.no_grad():
+            for name, mean in self.mean.items():
+                parameter = self.parameters[name]
+                live = parameter.detach().clone()
+                parameter.copy_(mean)
+                mean.copy_(live)
+
+
+def derive_seed(seed: int, name: str, number: int) -> int:
+    """A seed of its own for each part of a run."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}/{number}".encode()).digest()[:7], "big")
+
+
+def _share(source: nn.Module, target: nn.Module) -> None:
+    """Make the parameters of ``source`` those of ``target`` too."""
+    for name, parameter in source.named_parameters():
+        *path, last = name.split(".")
+        setattr(target.get_submodule(".".join(path)), last, parameter)
+
+
+def _shapes(module: nn.Module) -> list[torch.Size]:
+    return [p.shape for p in module.parameters()]
