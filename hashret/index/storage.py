@@ -175,7 +175,7 @@ def _read(path: Path, file: BinaryIO, *, mmap: bool) -> StoredIndex:
         payload = np.frombuffer(mapped, np.uint8, count=length, offset=_DATA)
     else:
         file.seek(_DATA)
-        payload = np.fromfile(path, np.uint8, count=length, offset=_DATA)
+        payload = np.fromfile(file, np.uint8, count=length)
         payload.flags.writeable = False
     return StoredIndex(
         path=path,

@@ -44,7 +44,10 @@ __all__ = [
     "set_num_threads",
 ]
 
-BACKENDS = Registry("back end", {"faiss": "hashret.kernels:_faiss", "numpy": "hashret.kernels:_numpy"})
+BACKENDS = Registry(
+    "back end",
+    {"native": "hashret.kernels:native", "faiss": "hashret.kernels:_faiss", "numpy": "hashret.kernels:_numpy"},
+)
 """Name -> module; ``auto`` tries native, faiss, numpy in this order."""
 
 _ORDER = ("native", "faiss", "numpy")

@@ -8,7 +8,6 @@ so a later row with distance T cannot displace an earlier one, and ties come out
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from hashret.codes import Codes
 from hashret.kernels.contract import Distances, Mask, RangeHits, Rows
+from hashret.kernels.parallel import in_threads, pieces
 
 _BLOCK = 32_768  # rows; a column of words is 256 KB and stays in the second-level cache
 
@@ -52,15 +52,15 @@ def search(
     rows = np.full((len(queries), k), -1, np.int64)
     limit = n_bits if radius is None else radius
 
-    def part(chosen: npt.NDArray[np.int64]) -> None:
-        states = [_Nearest(k, limit) for _ in chosen]
-        _scan(codes, queries[chosen], states, rows_mask)
-        for i, state in zip(chosen, states):
+    def part(start: int, end: int) -> None:
+        states = [_Nearest(k, limit) for _ in range(start, end)]
+        _scan(codes, queries[start:end], states, rows_mask)
+        for i, state in enumerate(states, start):
             near, at = state.result()
             found[i, : len(at)] = near
             rows[i, : len(at)] = at
 
-    _each(part, len(queries), threads)
+    in_threads(part, pieces(len(queries), threads))
     return found, rows
 
 
@@ -70,10 +70,10 @@ def range_search(
     """See ``contract.Backend.range_search``."""
     states = [_Within(radius) for _ in range(len(queries))]
 
-    def part(chosen: npt.NDArray[np.int64]) -> None:
-        _scan(codes, queries[chosen], [states[i] for i in chosen], rows_mask)
+    def part(start: int, end: int) -> None:
+        _scan(codes, queries[start:end], states[start:end], rows_mask)
 
-    _each(part, len(queries), threads)
+    in_threads(part, pieces(len(queries), threads))
     parts = [state.result() for state in states]
     limits = np.cumsum([0, *(len(at) for _, at in parts)], dtype=np.int64)
     return RangeHits(
@@ -185,13 +185,3 @@ def _words(codes: Codes) -> npt.NDArray[np.uint64]:
 def _planes(codes: Codes) -> npt.NDArray[np.uint64]:
     """Codes as (words, N): each column of words in one piece."""
     return np.ascontiguousarray(_words(codes).T)
-
-
-def _each(part: Any, count: int, threads: int) -> None:
-    """Run ``part`` over the queries 0 to ``count``, divided among threads; numpy's loops release the GIL."""
-    pieces = [piece for piece in np.array_split(np.arange(count), min(threads, count)) if len(piece)]
-    if len(pieces) == 1:
-        part(pieces[0])
-        return
-    with ThreadPoolExecutor(len(pieces)) as pool:
-        list(pool.map(part, pieces))
