@@ -1,0 +1,131 @@
+/* What every part of the extension shares: the selection of the nearest rows, and the table of SIMD levels.
+ *
+ * Selection: distances are small whole numbers, so a histogram of the distances seen so far gives the running k-th
+ * distance without a heap. A row is kept only if it is nearer than that. Rows come in ascending order, so a later row
+ * at the k-th distance itself loses its tie and needs no look.
+ */
+#ifndef HASHRET_CORE_H
+#define HASHRET_CORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__GNUC__) || defined(__clang__)
+#define HR_INLINE static inline __attribute__((always_inline))
+#define HR_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define HR_POPCOUNT(x) ((uint32_t)__builtin_popcountll(x))
+#define HR_LOWEST(x) ((uint32_t)__builtin_ctzll(x))
+#else
+#define HR_INLINE static inline
+#define HR_UNLIKELY(x) (x)
+static inline uint32_t HR_POPCOUNT(uint64_t x) {
+    x -= (x >> 1) & 0x5555555555555555u;
+    x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
+    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (uint32_t)((x * 0x0101010101010101u) >> 56);
+}
+static inline uint32_t HR_LOWEST(uint64_t x) { return HR_POPCOUNT((x & (0 - x)) - 1); }
+#endif
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#error "the extension reads codes as little-endian words; without it hashret runs on FAISS or numpy"
+#endif
+
+#define HR_MAX_BITS 4096
+#define HR_ROW_BITS 48
+#define HR_ROW_MASK (((uint64_t)1 << HR_ROW_BITS) - 1)
+
+/* The nearest rows of one query so far; a key is distance << 48 | row, so that keys sort as (distance, row). */
+typedef struct {
+    uint64_t *keys;
+    size_t size, capacity;
+    size_t wanted;    /* k; SIZE_MAX where all rows within the radius are wanted */
+    size_t nearer;    /* rows seen with a distance smaller than `below` */
+    uint32_t *counts; /* of kept rows by distance; NULL where all are wanted */
+    uint32_t n_bits;  /* no distance is larger */
+    uint32_t below;   /* only rows nearer than this are of use */
+    int failed;       /* out of memory */
+} hr_selection;
+
+int hr_selection_open(hr_selection *s, uint32_t n_bits, uint32_t below, size_t wanted);
+void hr_selection_close(hr_selection *s);
+int hr_selection_room(hr_selection *s);
+/* The keys in order, into `out` (of min(wanted, size) entries); returns how many. */
+size_t hr_selection_sorted(hr_selection *s, uint64_t *out);
+
+HR_INLINE uint64_t hr_word(const uint8_t *bytes) {
+    uint64_t word;
+    memcpy(&word, bytes, 8);
+    return word;
+}
+
+HR_INLINE uint32_t hr_distance(const uint8_t *row, size_t words, const uint64_t *query) {
+    uint32_t distance = 0;
+    for (size_t w = 0; w < words; w++) distance += HR_POPCOUNT(hr_word(row + 8 * w) ^ query[w]);
+    return distance;
+}
+
+/* Keep a row that is known to be nearer than `below`. */
+HR_INLINE void hr_keep(hr_selection *s, uint32_t distance, uint64_t row) {
+    if (HR_UNLIKELY(s->size == s->capacity) && !hr_selection_room(s)) return;
+    s->keys[s->size++] = (uint64_t)distance << HR_ROW_BITS | row;
+    if (s->counts == NULL) return;
+    s->counts[distance]++;
+    s->nearer++;
+    while (s->nearer >= s->wanted) s->nearer -= s->counts[--s->below];
+}
+
+/* Look at rows one by one. */
+HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t words, const uint64_t *query,
+                            const uint64_t *mask, uint64_t first, hr_selection *selection) {
+    for (size_t row = from; row < to; row++) {
+        if (mask != NULL && !(mask[row / 64] >> (row % 64) & 1)) continue;
+        uint32_t distance = hr_distance(rows + row * words * 8, words, query);
+        if (distance < selection->below) hr_keep(selection, distance, first + row);
+    }
+}
+
+/* A query laid out for the bit-sliced kernel; see level.inc. */
+#define HR_START 16    /* offsets of the start values, at most 12 of them, come before those of the units */
+#define HR_UNIT_LOADS 11
+
+typedef struct {
+    const char *name;
+    uint32_t lanes; /* rows of a bit-sliced block; 0 = this level has no such kernel */
+    uint32_t sliced_from[2]; /* queries in a batch from which it beats the scan: codes of one word, wider ones */
+    size_t table_bytes_unit; /* tables of 16 bit planes */
+
+    /* Look at `n` rows of `words` 64-bit words for one query; `first` is the row number of the first, `mask` has a bit
+     * for each row or is NULL. */
+    void (*scan)(const uint8_t *rows, size_t n, size_t words, const uint64_t *query, const uint64_t *mask,
+                 uint64_t first, hr_selection *selection);
+
+    /* The same for a block of `lanes` rows and many queries. `mask` has `lanes` bits. `tables` is aligned scratch of
+     * hr_tables_bytes, and `offsets` holds `stride` numbers a query, made by lay_out. */
+    void (*sliced)(const uint8_t *rows, size_t words, uint32_t n_bits, const uint64_t *queries, uint16_t *offsets,
+                   size_t stride, size_t n_queries, const uint64_t *mask, uint64_t first, uint8_t *tables,
+                   hr_selection *selections);
+    void (*lay_out)(const uint64_t *query, uint32_t n_bits, uint32_t below, uint16_t *offsets);
+} hr_level;
+
+/* The levels that this machine can run, the best one last. */
+extern const hr_level *hr_levels[8];
+extern int hr_n_levels;
+extern const hr_level *hr_level_now;
+void hr_levels_find(void);
+
+HR_INLINE uint32_t hr_units(uint32_t n_bits) { return (n_bits + 15) / 16; }
+HR_INLINE uint32_t hr_steps(uint32_t n_bits) { /* of the start value: the power of two that n_bits does not exceed */
+    uint32_t steps = 4;
+    while ((1u << steps) < n_bits) steps++;
+    return steps;
+}
+HR_INLINE size_t hr_tables_bytes(const hr_level *level, uint32_t n_bits) {
+    return 2 * (level->lanes / 8) + hr_units(n_bits) * level->table_bytes_unit /* start values and tables */
+           + (size_t)hr_units(n_bits + 48) * 16 * (level->lanes / 8)           /* bit planes, in whole words */
+           + 4096;                                                             /* transposition */
+}
+
+#endif

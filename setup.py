@@ -1,0 +1,27 @@
+"""The optional C extension; everything else about the package is in pyproject.toml.
+
+Where it cannot be built the install succeeds without it, and hashret searches with FAISS.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+CSRC = Path("hashret/kernels/csrc")
+UNIX = sys.platform != "win32"
+
+setup(
+    ext_modules=[
+        Extension(
+            "hashret.kernels._native",
+            sources=sorted(str(path) for path in CSRC.glob("*.c")),
+            depends=sorted(str(path) for pattern in ("*.h", "*.inc") for path in CSRC.glob(pattern)),
+            extra_compile_args=["-O3", "-std=c11", "-fno-strict-aliasing", "-pthread"] if UNIX else ["/O2", "/std:c11"],
+            extra_link_args=["-pthread"] if UNIX else [],
+            optional=True,
+        )
+    ]
+)
