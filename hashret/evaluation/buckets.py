@@ -25,8 +25,8 @@ from hashret.kernels import hamming
 
 Counts = NDArray[np.int64]
 
-CELLS = 1 << 21  # pairs of a block: 8 MiB of distances, 16 MiB of keys
-HISTOGRAM_CELLS = 1 << 18  # counters of a block of queries, so that clearing them costs less than filling them
+CELLS = 1 << 18  # pairs of a block: 1 MiB of distances and 2 MiB of keys stay in the cache
+HISTOGRAM_CELLS = 1 << 13  # counters of a block: filling them must cost more than clearing them
 
 
 @dataclass(frozen=True)
