@@ -98,9 +98,13 @@ class Engine:
             InputError: none or several of ``text``, ``image``, ``code`` and ``id`` were given.
             UnknownIdError: the collection does not hold ``id``.
         """
-        given = [name for name, value in (("text", text), ("image", image), ("code", code), ("id", id)) if value is not None]
+        given = [
+            name for name, value in (("text", text), ("image", image), ("code", code), ("id", id)) if value is not None
+        ]
         if len(given) != 1:
-            raise InputError(f"a search takes one of text, image, code and id; {' and '.join(given) or 'none'} was given")
+            raise InputError(
+                f"a search takes one of text, image, code and id; {' and '.join(given) or 'none'} was given"
+            )
         return self.collection.search(self._encode(text, image, code, id), k, where=where, radius=radius)
 
     def _encode(self, text: str | None, image: Any, code: np.ndarray | None, id: str | int | None) -> np.ndarray:

@@ -57,9 +57,7 @@ def _run(name: str, rest: list[str]) -> int:
         parser.add_argument("-v", "--verbose", action="store_true", help="log what is done to standard error")
         command.add_arguments(parser)
         args = parser.parse_args(rest)
-        logging.basicConfig(
-            level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s"
-        )
+        logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
         command.run(args)
     except HashretError as error:
         return _refuse(str(error))

@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("model", help="the directory of a model")
     add_data_arguments(parser, split="test")
-    parser.add_argument("--bits", type=_lengths, help="code lengths, such as 64,256 (those that the model was trained for)")
+    parser.add_argument(
+        "--bits", type=_lengths, help="code lengths, such as 64,256 (those that the model was trained for)"
+    )
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
     parser.add_argument("--cache", type=Path, help="where computed features are kept (~/.cache/hashret)")
@@ -52,7 +54,10 @@ def run(args: argparse.Namespace) -> None:
 
 def table(measured: Measured) -> str:
     """The figures as lines of text."""
-    head = f"{'':<22}{'bytes':>6}  {'i2t R@1':>7} {'R@5':>5} {'R@10':>5}  {'t2i R@1':>7} {'R@5':>5} {'R@10':>5}  {'rSum':>6}"
+    head = (
+        f"{'':<22}{'bytes':>6}  {'i2t R@1':>7} {'R@5':>5} {'R@10':>5}  "
+        f"{'t2i R@1':>7} {'R@5':>5} {'R@10':>5}  {'rSum':>6}"
+    )
     lines = [f"{measured.n_images:,} pictures, {measured.n_captions:,} captions", head]
     for row in measured.rows():
         bytes_an_item = f"{row.bytes_an_item:,}" if row.bytes_an_item else ""

@@ -102,8 +102,7 @@ def _write_page(page: Path, query: str, image: str | None, hits: CollectionHits)
     from hashret.evaluation.report import Gallery, Hit, Query, Report, write_report
 
     found = [
-        Hit(image=row["metadata"].get("image"), caption=str(row["id"]), distance=row["distance"])
-        for row in _rows(hits)
+        Hit(image=row["metadata"].get("image"), caption=str(row["id"]), distance=row["distance"]) for row in _rows(hits)
     ]
     gallery = Gallery(title="Hits", rows=((Query(text=query, image=image), tuple(found)),))
     write_report(page, Report(title=f"hashret: {query}", sections=(gallery,)))

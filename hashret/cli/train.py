@@ -42,4 +42,6 @@ def run(args: argparse.Namespace) -> None:
         print(dataset.credits)
     result = train(config, dataset, out=args.out, resume=args.resume, cache_dir=args.cache, device=args.device)
     print(f"best epoch {result.best_epoch}: validation {config.selection.metric} {result.best:.1f}")
-    print(f"the model is in {args.out / 'model'}; measure it with: hashret eval {args.out / 'model'} --data {args.data}")
+    print(
+        f"the model is in {args.out / 'model'}; measure it with: hashret eval {args.out / 'model'} --data {args.data}"
+    )

@@ -1,0 +1,105 @@
+"""``hashret info``: what a path is, in a few lines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from hashret.errors import CorruptError, InputError
+
+SUMMARY = "Describe a model, a collection, a training run, or a file of codes."
+EXAMPLES = ("hashret info photos.hashret", "hashret info runs/flickr8k/model", "hashret info codes.npy --json")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Find out and print."""
+    content = describe(args.path)
+    if args.json:
+        print(json.dumps(content, ensure_ascii=False, indent=2))
+        return
+    width = max(map(len, content))
+    for key, value in content.items():
+        print(f"{key:<{width}}  {value}")
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """The facts of a path, by name.
+
+    Raises:
+        InputError: there is nothing, or nothing of hashret's.
+    """
+    if not path.exists():
+        raise InputError(f"there is nothing at {str(path)!r}")
+    if (path / "model.json").is_file():
+        return {"kind": "model", **_model(path / "model.json")}
+    if (path / "figures.json").is_file() or (path / "checkpoints").is_dir():
+        return {"kind": "training run", **_run(path)}
+    if path.suffix == ".npy":
+        return {"kind": "codes", **_codes(path)}
+    if path.is_dir():
+        return {"kind": "collection", **_collection(path)}
+    raise InputError(f"{str(path)!r} is no model, collection, run or .npy file of codes")
+
+
+def _model(path: Path) -> dict[str, Any]:
+    facts = _json(path)
+    config = facts["config"]
+    return {
+        "n_bits": config["n_bits"],
+        "code lengths": ", ".join(map(str, config["code_lengths"])) or "one",
+        **{f"{modality} encoder": tower["encoder"]["name"] for modality, tower in config["towers"].items()},
+        "fingerprint": facts["fingerprint"],
+    }
+
+
+def _run(path: Path) -> dict[str, Any]:
+    if not (path / "figures.json").is_file():
+        return {"state": "not finished; go on with: hashret train ... --resume"}
+    figures = _json(path / "figures.json")
+    return {
+        "name": figures["name"],
+        "seed": figures["seed"],
+        "best": f"{figures['selection']['metric']} {figures['selection']['value']:.1f} on validation",
+        "seconds": round(figures["seconds"]["training"]),
+        "model": path / "model",
+    }
+
+
+def _codes(path: Path) -> dict[str, Any]:
+    import numpy as np
+
+    try:
+        codes = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise CorruptError(f"{str(path)!r} is no .npy file of codes: {error}") from error
+    return {
+        "shape": f"{codes.shape[0]:,} x {codes.shape[1]} bytes" if codes.ndim == 2 else codes.shape,
+        "dtype": codes.dtype,
+    }
+
+
+def _collection(path: Path) -> dict[str, Any]:
+    import dataclasses
+
+    from hashret.collection import Collection
+
+    with Collection.open(path) as collection:
+        return dataclasses.asdict(collection.info())
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptError(f"{str(path)!r} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise CorruptError(f"{str(path)!r} holds no facts of a model or run")
+    return content
