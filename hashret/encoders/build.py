@@ -35,14 +35,14 @@ _FACTS, _WEIGHTS = "encoder.json", "encoder.safetensors"
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
-    """The encoder that ``config`` describes.
+    """The encoder that ``config`` describes, in evaluation mode.
 
     Raises:
         ConfigError: an unknown kind or model, or settings that do not fit it.
         WeightsError: the weights cannot be found, or do not fit.
     """
     encoder: Encoder = KINDS.load(config.kind).build(config)
-    return encoder
+    return encoder.eval()
 
 
 def save_encoder(encoder: Encoder, directory: str | Path) -> None:
@@ -66,7 +66,7 @@ def save_encoder(encoder: Encoder, directory: str | Path) -> None:
 
 
 def load_encoder(directory: str | Path) -> Encoder:
-    """The encoder that ``save_encoder`` wrote.
+    """The encoder that ``save_encoder`` wrote, in evaluation mode.
 
     Raises:
         StorageError: the folder is missing.

@@ -133,6 +133,9 @@ class TextEncoder(Encoder):
         """Hidden states at the border (layers trained), or the finished features (nothing trained)."""
         ids, mask = inputs["input_ids"].to(self.device), inputs["attention_mask"].to(self.device)
         with torch.no_grad():
+            if len(ids) == 0:  # attention cannot reshape what is empty
+                hidden = torch.zeros(*ids.shape, self.model.config.hidden_size, device=self.device)
+                return self._finish(hidden, mask.bool(), hidden[:, 0])
             if self._first_trained is None:
                 output = self.model(input_ids=ids, attention_mask=mask)
                 return self._finish(output.last_hidden_state, mask.bool(), getattr(output, "pooler_output", None))

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once by the hub's client, when it is imported
-WORDS = "a an the dog cat on in beach snow runs sleeps red blue car man woman with two ##s ##ing".split()
+WORDS = ["a", "an", "the", "dog", "cat", "on", "in", "beach", "snow", "runs", "sleeps", "red", "blue", "car", "man"]
+WORDS += ["with", "two", "##s", "##ing"]
 CAPTIONS = ["a dog runs on the beach", "two cats sleeping in the snow", "a man with a red car", "dog", "a blue car"]
 
 
