@@ -6,8 +6,6 @@ Checks every block as it reads it, so that damage is refused and not sealed unde
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
@@ -22,35 +20,34 @@ from hashret.errors import CorruptError
 _BLOCKS_AT_ONCE = 256  # 16 MB of codes
 
 
-def rewrite(directory: Path, view: View, catalogue: Catalogue) -> bool:
+def rewrite(view: View) -> bool:
     """Write the next generation, within a transaction that the caller commits; False where nothing is dead.
 
     Raises:
         CorruptError: a block is damaged; nothing was changed.
         StorageError: the disk is full or fails; nothing was changed.
     """
-    live, state = view.mask, view.state
+    live, state, catalogue = view.mask, view.state, view.catalogue
     if live is None:
         return False
-    kept = _copy_codes(directory, view, catalogue, live)
+    kept = _copy_codes(view, live)
     renumbered = np.cumsum(live, dtype=np.int64) - 1
     _move_items(catalogue, renumbered)
-    _move_runs(view, catalogue, live, renumbered)
+    _move_runs(view, live, renumbered)
     catalogue.execute("DELETE FROM tombstones")
     catalogue.set_state(state._replace(commits=state.commits + 1, generation=state.generation + 1, n_rows=kept))
     return True
 
 
-def _copy_codes(directory: Path, view: View, catalogue: Catalogue, live: npt.NDArray[np.bool_]) -> int:
-    assert view.file is not None
+def _copy_codes(view: View, live: npt.NDArray[np.bool_]) -> int:
     header = view.file.header._replace(generation=view.state.generation + 1)
-    bad = next(bad_blocks(view, catalogue), None)
+    bad = next(bad_blocks(view), None)
     if bad is not None:
         raise CorruptError(
             f"{view.file.path} is damaged: the checksum of block {bad} is wrong, so it was not compacted; "
             "restore it from a backup, or save what is left with Collection.salvage"
         )
-    target = CodesFile.create(directory / file_name(header.generation), header)
+    target = CodesFile.create(view.file.path.parent / file_name(header.generation), header)
     try:
         blocks: dict[int, int] = {}
         kept, step = 0, header.block_rows * _BLOCKS_AT_ONCE
@@ -62,8 +59,8 @@ def _copy_codes(directory: Path, view: View, catalogue: Catalogue, live: npt.NDA
             kept += len(part)
     finally:
         target.close()
-    catalogue.execute("DELETE FROM blocks")
-    catalogue.put_blocks(blocks.items())
+    view.catalogue.execute("DELETE FROM blocks")
+    view.catalogue.put_blocks(blocks.items())
     return kept
 
 
@@ -79,11 +76,9 @@ def _move_items(catalogue: Catalogue, renumbered: npt.NDArray[np.int64]) -> None
         catalogue.execute(statement)
 
 
-def _move_runs(
-    view: View, catalogue: Catalogue, live: npt.NDArray[np.bool_], renumbered: npt.NDArray[np.int64]
-) -> None:
+def _move_runs(view: View, live: npt.NDArray[np.bool_], renumbered: npt.NDArray[np.int64]) -> None:
     """Cut each run at its holes; what is too short for a run becomes items."""
-    catalogue.execute("DELETE FROM runs")
+    view.catalogue.execute("DELETE FROM runs")
     for first, length, first_id in view.runs.table.tolist():
         within = np.flatnonzero(live[first : first + length])
         if not len(within):
@@ -91,7 +86,7 @@ def _move_runs(
         for part in np.split(within, np.flatnonzero(np.diff(within) != 1) + 1):
             row, id = int(renumbered[first + part[0]]), int(first_id + part[0])
             if len(part) >= MIN_RUN:
-                catalogue.put_run(row, len(part), id)
+                view.catalogue.put_run(row, len(part), id)
             else:
                 items = [(row + i, id + i, None, checksum(id + i, None)) for i in range(len(part))]
-                catalogue.add_items(items)
+                view.catalogue.add_items(items)

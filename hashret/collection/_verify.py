@@ -10,25 +10,23 @@ from zlib import crc32
 
 import numpy as np
 
-from hashret.collection._catalogue import INDEX_PREFIX, SCHEMA, Catalogue
-from hashret.collection._view import View
-from hashret.collection._where import field_sql
+from hashret.collection._catalogue import SCHEMA, Catalogue, index_sql
+from hashret.collection._view import View, check_header
 from hashret.collection.results import Verified
 from hashret.errors import CorruptError, InputError
 
 _ROWS_AT_ONCE = 100_000
 
 
-def verify(view: View, catalogue: Catalogue) -> Verified:
+def verify(view: View) -> Verified:
     """Check all, within a snapshot.
 
     Raises:
         CorruptError: what is wrong, where, and what to do.
     """
-    assert view.file is not None
     if view.file.read_header() != view.file.header:
         raise CorruptError(f"the header of {view.file.path} has changed since it was opened; open it again")
-    bad = list(bad_blocks(view, catalogue))
+    bad = list(bad_blocks(view))
     if bad:
         rows = view.file.header.block_rows
         first = ", ".join(str(block) for block in bad[:5])
@@ -36,19 +34,19 @@ def verify(view: View, catalogue: Catalogue) -> Verified:
             f"{view.file.path} is damaged: the checksum of {len(bad)} of its blocks is wrong (block {first}, of {rows} "
             "rows each); restore it from a backup, or save what is left with Collection.salvage"
         )
-    _check_schema(catalogue)
-    problems = [text for (text,) in catalogue.query("PRAGMA integrity_check(5)") if text != "ok"]
+    _check_schema(view.catalogue)
+    check_header(view.catalogue, view.file, view.state.generation)
+    problems = [text for (text,) in view.catalogue.query("PRAGMA integrity_check(5)") if text != "ok"]
     if problems:
-        raise catalogue.damaged("; ".join(problems)[:500])
-    _check_rows(view, catalogue)
+        raise view.catalogue.damaged("; ".join(problems)[:500])
+    _check_rows(view)
     blocks = -(-view.state.n_rows // view.file.header.block_rows)
     return Verified(view.state.n_live, view.state.n_rows, blocks, view.codes.nbytes)
 
 
-def bad_blocks(view: View, catalogue: Catalogue) -> Iterator[int]:
+def bad_blocks(view: View) -> Iterator[int]:
     """The blocks of codes whose checksum is wrong or missing, and those that the catalogue has too many."""
-    assert view.file is not None
-    step, stored = view.file.header.block_rows, catalogue.blocks()
+    step, stored = view.file.header.block_rows, view.catalogue.blocks()
     n_blocks = -(-view.state.n_rows // step)
     for block in range(n_blocks):
         if stored.get(block) != crc32(view.codes[block * step : (block + 1) * step].data):
@@ -61,44 +59,44 @@ def _check_schema(catalogue: Catalogue) -> None:
     wanted = set(SCHEMA)
     for field, sql in catalogue.indexes().items():
         try:
-            wanted.add(f'CREATE INDEX "{INDEX_PREFIX}{field}" ON items ({field_sql(field)})')
+            wanted.add(index_sql(field))
         except InputError as error:
             raise catalogue.damaged(f"the index {sql!r} is not one of hashret's") from error
     if found != wanted:
         raise catalogue.damaged(f"its tables are not those of hashret ({sorted(map(str, found ^ wanted))[0][:200]})")
 
 
-def _check_rows(view: View, catalogue: Catalogue) -> None:
+def _check_rows(view: View) -> None:
     """Each row is in a run, an item or dead, exactly once; each id is there once."""
     state = view.state
     times = np.zeros(state.n_rows, np.int8)
     for first, length, first_id in view.runs.table.tolist():
         times[first : first + length] += 1
         if length < 1 or first_id + length - 1 > state.next_id:
-            raise catalogue.damaged("a run's ids make no sense")
+            raise view.catalogue.damaged("a run's ids make no sense")
     by_id = view.runs.table[np.argsort(view.runs.table[:, 2])]
     if (by_id[:-1, 2] + by_id[:-1, 1] > by_id[1:, 2]).any() or (times > 1).any():
-        raise catalogue.damaged("two runs overlap")
+        raise view.catalogue.damaged("two runs overlap")
     if view.mask is not None:
         times[~view.mask] = 0
-    _, dead = catalogue.tombstones(0)
+    _, dead = view.catalogue.tombstones(0)
     if len(np.unique(dead)) != len(dead):
-        raise catalogue.damaged("a row died twice")
-    ((outside,),) = catalogue.query("SELECT count(*) FROM items WHERE row < 0 OR row >= ?", (state.n_rows,))
+        raise view.catalogue.damaged("a row died twice")
+    ((outside,),) = view.catalogue.query("SELECT count(*) FROM items WHERE row < 0 OR row >= ?", (state.n_rows,))
     if outside:
-        raise catalogue.damaged("an item lies outside the committed rows")
+        raise view.catalogue.damaged("an item lies outside the committed rows")
     for first in range(0, state.n_rows, _ROWS_AT_ONCE):
         rows, ids = [], []
-        for row, id, _ in catalogue.items_between(first, first + _ROWS_AT_ONCE):
+        for row, id, _ in view.catalogue.items_between(first, first + _ROWS_AT_ONCE):
             rows.append(row)
             if isinstance(id, int):
                 ids.append(id)
         times[rows] += 1
         if ids and (max(ids) > state.next_id or (view.held_by_runs(np.array(ids, np.int64)) >= 0).any()):
-            raise catalogue.damaged("an item's id is held twice, or beyond the largest")
+            raise view.catalogue.damaged("an item's id is held twice, or beyond the largest")
     wanted = np.ones(state.n_rows, np.int8) if view.mask is None else view.mask.astype(np.int8)
     wrong = np.flatnonzero(times != wanted)
     if len(wrong):
-        raise catalogue.damaged(f"row {wrong[0]} is held {times[wrong[0]]} times, not {wanted[wrong[0]]}")
+        raise view.catalogue.damaged(f"row {wrong[0]} is held {times[wrong[0]]} times, not {wanted[wrong[0]]}")
     if int(wanted.sum()) != state.n_live:
-        raise catalogue.damaged(f"it counts {state.n_live} items and holds {int(wanted.sum())}")
+        raise view.catalogue.damaged(f"it counts {state.n_live} items and holds {int(wanted.sum())}")

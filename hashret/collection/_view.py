@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,12 @@ from hashret.collection._check import Id, Ids
 from hashret.collection._codes_file import CodesFile, file_name
 from hashret.collection._runs import Rows, Runs
 from hashret.collection._where import Condition
-from hashret.errors import CorruptError, StorageError
+from hashret.errors import CodeError, CorruptError, StorageError
 
-_NOTHING = State(-1, 0, 0, 0, 0)
+if TYPE_CHECKING:
+    from hashret.index import FlatIndex
+
+_NOTHING = State(-1, 0, 0, 0, 0)  # no collection has generation 0
 _WINDOW = 1 << 16
 
 
@@ -34,10 +37,19 @@ class View:
     """
 
     def __init__(self, directory: Path, catalogue: Catalogue, *, writable: bool) -> None:
-        self._directory, self._catalogue, self._writable = directory, catalogue, writable
+        self._directory, self.catalogue, self._writable = directory, catalogue, writable
         self.state = _NOTHING
-        self.file: CodesFile | None = None
+        self._file: CodesFile | None = None
+        self._index: FlatIndex | None = None  # made by the first search
+        self._live: npt.NDArray[np.bool_] | None = None  # made by the first tombstone; may be longer than the rows
         self._forget()
+
+    @property
+    def file(self) -> CodesFile:
+        """The codes file of the state."""
+        if self._file is None:
+            raise StorageError(f"the collection {self._directory} is closed; open it again with Collection.open")
+        return self._file
 
     def refresh(self) -> bool:
         """Take over what was committed since; whether anything was.
@@ -45,7 +57,7 @@ class View:
         Raises:
             StorageError: the catalogue or the codes file cannot be used.
         """
-        state = self._catalogue.state()
+        state = self.catalogue.state()
         if state == self.state:
             return False
         try:
@@ -61,9 +73,9 @@ class View:
 
     def close(self) -> None:
         """Let go of the codes file."""
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
         self._forget()
 
     @property
@@ -73,23 +85,32 @@ class View:
 
     def matching(self, condition: Condition) -> npt.NDArray[np.bool_]:
         """(n_rows,) True where a row lives and its metadata match."""
-        rows, empty = self._catalogue.rows_where(condition)
+        rows, empty = self.catalogue.rows_where(condition)
         matches = np.zeros(self.state.n_rows, bool)
         if empty:
             self.runs.fill(matches)
             if self.mask is not None:
                 matches &= self.mask
-        matches[rows] = True
+        matches[self._checked(rows)] = True
         return matches
 
     def search(
         self, queries: Any, k: int, *, mask: npt.NDArray[np.bool_] | None, radius: int | None
     ) -> tuple[npt.NDArray[np.int32], Rows]:
-        """The nearest rows, as in ``hashret.kernels.search``."""
-        from hashret.kernels import search  # opening does not need it, and it may load faiss
+        """The nearest rows, as of ``FlatIndex.search``."""
+        from hashret.index import FlatIndex  # opening does not need it, and a back end takes a while to load
 
-        assert self.file is not None
-        hits = search(self.codes, queries, k, n_bits=self.file.header.n_bits, mask=mask, radius=radius)
+        try:
+            if self._index is None:
+                self._index = FlatIndex.over(self.codes, n_bits=self.file.header.n_bits)
+            elif len(self._index) != len(self.codes):
+                self._index.refresh(self.codes)
+        except CodeError as error:
+            raise CorruptError(
+                f"the codes of {self._directory} are damaged ({error}); restore them from a backup, "
+                "or save what is left with Collection.salvage"
+            ) from error
+        hits = self._index.search(queries, k, mask=mask, radius=radius)
         return hits.distances, hits.rows
 
     def rows_of(self, ids: Ids) -> Rows:
@@ -98,7 +119,7 @@ class View:
         missing = np.flatnonzero(rows < 0)
         if len(missing):
             wanted = [ids[i] for i in missing] if isinstance(ids, list) else ids[missing].tolist()
-            rows[missing] = self._catalogue.item_rows(wanted)
+            rows[missing] = self._checked(self.catalogue.item_rows(wanted))
         return rows
 
     def held_by_runs(self, ids: Ids) -> Rows:
@@ -123,11 +144,11 @@ class View:
         texts: list[str | None] = [None] * len(order)
         rest = order[~held]
         if len(rest):
-            found = {row: (id, text) for row, id, text in self._catalogue.items_at(rest)}
+            found = {row: (id, text) for row, id, text in self.catalogue.items_at(rest)}
             for at in np.flatnonzero(~held).tolist():
                 entry = found.get(int(order[at]))
                 if entry is None:
-                    raise self._catalogue.damaged(f"row {order[at]} has no item")
+                    raise self.catalogue.damaged(f"row {order[at]} has no item")
                 ids[at], texts[at] = entry
         return ids[where], [texts[at] for at in where.tolist()]
 
@@ -142,9 +163,14 @@ class View:
             entries: dict[int, tuple[Id, str | None]] = {
                 row: (id, None) for row, id in zip(rows[held].tolist(), run_ids[held].tolist())
             }
-            entries.update((row, (id, text)) for row, id, text in self._catalogue.items_between(first, stop))
+            entries.update((row, (id, text)) for row, id, text in self.catalogue.items_between(first, stop))
             live = sorted(entries)
             yield np.array(live, np.int64), [entries[r][0] for r in live], [entries[r][1] for r in live]
+
+    def _checked(self, rows: Rows) -> Rows:
+        if len(rows) and int(rows.max()) >= self.state.n_rows:
+            raise self.catalogue.damaged("an item lies outside the committed rows")
+        return rows
 
     def _alive(self, rows: Rows) -> Rows:
         if self._live is None or not len(rows):
@@ -154,7 +180,8 @@ class View:
     def _forget(self) -> None:
         self.codes = np.empty((0, 0), np.uint8)
         self.runs = Runs(np.zeros((0, 3), np.int64))
-        self._live: npt.NDArray[np.bool_] | None = None
+        self._index = None
+        self._live = None
         self._last_tombstone = 0
 
     def _open_file(self, generation: int) -> None:
@@ -167,24 +194,23 @@ class View:
             raise StorageError(
                 f"{path} cannot be opened ({error.strerror or error}); give this user the right"
             ) from error
-        if self.file is not None:
-            self.file.close()
-        self.file = file
-        check_header(self._catalogue, file, generation)
+        if self._file is not None:
+            self._file.close()
+        self._file = file
+        check_header(self.catalogue, file, generation)
 
     def _advance(self, state: State) -> None:
-        assert self.file is not None
         n_rows = state.n_rows
         if n_rows != len(self.codes) or not self.codes.size:
             self.codes = self.file.map(n_rows)
-        tail = self._catalogue.runs(self.runs.last_row)
+        tail = self.catalogue.runs(self.runs.last_row)
         if len(tail):
             if (tail[:, :2] < 0).any() or int((tail[:, 0] + tail[:, 1]).max()) > n_rows:
-                raise self._catalogue.damaged("a run lies outside the committed rows")
+                raise self.catalogue.damaged("a run lies outside the committed rows")
             self.runs = self.runs.replaced_from(self.runs.last_row, tail)
-        self._last_tombstone, dead = self._catalogue.tombstones(self._last_tombstone)
+        self._last_tombstone, dead = self.catalogue.tombstones(self._last_tombstone)
         if len(dead) and not (int(dead.min()) >= 0 and int(dead.max()) < n_rows):
-            raise self._catalogue.damaged("a dead row lies outside the committed rows")
+            raise self.catalogue.damaged("a dead row lies outside the committed rows")
         if self._live is not None and n_rows > len(self._live):
             grown = np.ones(max(n_rows, len(self._live) * 5 // 4), bool)
             grown[: len(self._live)] = self._live

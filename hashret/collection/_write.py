@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from hashret.codes import Codes
-from hashret.collection._catalogue import Catalogue
 from hashret.collection._check import INT_MAX, Id, Ids, checksums, is_contiguous
 from hashret.collection._codes_file import block_checksums, file_name
 from hashret.collection._runs import MIN_RUN, Rows
@@ -20,9 +19,7 @@ from hashret.collection._view import View
 from hashret.errors import InputError, StorageError
 
 
-def store(
-    view: View, catalogue: Catalogue, codes: Codes, ids: Ids | None, texts: list[str | None] | None, *, replace: bool
-) -> Sequence[Id]:
+def store(view: View, codes: Codes, ids: Ids | None, texts: list[str | None] | None, *, replace: bool) -> Sequence[Id]:
     """Append items, within a transaction; arguments are checked, and ``ids`` None means automatic ones.
 
     Raises:
@@ -40,11 +37,11 @@ def store(
     gone = 0
     if replace:
         old = view.rows_of(ids)
-        gone = _bury(view, catalogue, np.unique(old[old >= 0]))
-    _place(view, catalogue, ids, texts, replace)
-    _append(view, catalogue, codes)
+        gone = _bury(view, np.unique(old[old >= 0]))
+    _place(view, ids, texts, replace)
+    _append(view, codes)
     largest = _largest(ids)
-    catalogue.set_state(
+    view.catalogue.set_state(
         state._replace(
             commits=state.commits + 1,
             n_rows=state.n_rows + count,
@@ -57,32 +54,30 @@ def store(
     return ids if isinstance(ids, list) else ids.tolist()
 
 
-def delete(view: View, catalogue: Catalogue, rows: Rows) -> None:
+def delete(view: View, rows: Rows) -> None:
     """Remove live rows, within a transaction."""
     state = view.state
-    gone = _bury(view, catalogue, rows)
+    gone = _bury(view, rows)
     if gone:
-        catalogue.set_state(state._replace(commits=state.commits + 1, n_live=state.n_live - gone))
+        view.catalogue.set_state(state._replace(commits=state.commits + 1, n_live=state.n_live - gone))
 
 
-def undo(view: View, catalogue: Catalogue) -> None:
+def undo(view: View) -> None:
     """After a failed transaction: cut the codes file back to what is committed, if it can be."""
     try:
-        with catalogue.reading():
-            state = catalogue.state()
-        if view.file is not None and state.generation == view.state.generation:
+        with view.catalogue.reading():
+            state = view.catalogue.state()
+        if state.generation == view.state.generation:
             view.file.truncate(state.n_rows)
-        if view.file is not None:
-            _remove_others(view.file.path.parent, state.generation)
+        _remove_others(view.file.path.parent, state.generation)
     except StorageError:
         pass  # the next writer does it; nobody reads what lies beyond
 
 
-def tidy(directory: Path, view: View) -> None:
+def tidy(view: View) -> None:
     """What a writer does first: remove what interrupted writers and compactions left."""
-    assert view.file is not None
     view.file.truncate(view.state.n_rows)
-    _remove_others(directory, view.state.generation)
+    _remove_others(view.file.path.parent, view.state.generation)
 
 
 def _remove_others(directory: Path, generation: int) -> None:
@@ -91,46 +86,45 @@ def _remove_others(directory: Path, generation: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def _bury(view: View, catalogue: Catalogue, rows: Rows) -> int:
+def _bury(view: View, rows: Rows) -> int:
     if len(rows):
         _, in_runs = view.runs.ids_of(rows)
-        catalogue.bury(rows, rows[~in_runs])
+        view.catalogue.bury(rows, rows[~in_runs])
     return len(rows)
 
 
-def _place(view: View, catalogue: Catalogue, ids: Ids, texts: list[str | None] | None, replace: bool) -> None:
+def _place(view: View, ids: Ids, texts: list[str | None] | None, replace: bool) -> None:
     """Enter the ids as a run where they are one, or else as items."""
     row = view.state.n_rows
-    if texts is None and not isinstance(ids, list) and is_contiguous(ids) and _place_run(view, catalogue, ids, row):
+    if texts is None and not isinstance(ids, list) and is_contiguous(ids) and _place_run(view, ids, row):
         return
     if not replace:
         _refuse_known(view.held_by_runs(ids), ids)
     plain = ids if isinstance(ids, list) else ids.tolist()
     stored = [None] * len(plain) if texts is None else texts
     entries = zip(range(row, row + len(plain)), plain, stored, checksums(plain, stored))
-    if not catalogue.add_items(entries):
-        catalogue.rollback()
+    if not view.catalogue.add_items(entries):
+        view.catalogue.rollback()
         _refuse_known(view.rows_of(ids), ids)
-        raise catalogue.damaged("its index of ids contradicts its items")
+        raise view.catalogue.damaged("its index of ids contradicts its items")
 
 
-def _place_run(view: View, catalogue: Catalogue, ids: Rows, row: int) -> bool:
+def _place_run(view: View, ids: Rows, row: int) -> bool:
     first, last = int(ids[0]), int(ids[-1])
     before = view.runs.extended_by(row, first)
     if (before is None and len(ids) < MIN_RUN) or view.runs.overlaps(first, last):
         return False
-    if catalogue.id_between(first, last) is not None:
+    if view.catalogue.id_between(first, last) is not None:
         return False  # the way of the items finds out which, and says so
     start, length, first_id = before or (row, 0, first)
-    catalogue.put_run(start, length + len(ids), first_id)
+    view.catalogue.put_run(start, length + len(ids), first_id)
     return True
 
 
-def _append(view: View, catalogue: Catalogue, codes: Codes) -> None:
-    assert view.file is not None
+def _append(view: View, codes: Codes) -> None:
     row, block_rows = view.state.n_rows, view.file.header.block_rows
-    before = catalogue.block(row // block_rows) if row % block_rows else 0
-    catalogue.put_blocks(block_checksums(codes, row, block_rows, before))
+    before = view.catalogue.block(row // block_rows) if row % block_rows else 0
+    view.catalogue.put_blocks(block_checksums(codes, row, block_rows, before))
     view.file.append(codes, row)
 
 

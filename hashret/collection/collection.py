@@ -6,10 +6,7 @@ Checks what comes in, runs each call in one snapshot or one transaction, and lea
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +15,15 @@ import numpy.typing as npt
 
 from hashret.codes import Codes, check_codes, one_row
 from hashret.collection import _compact, _create, _salvage, _transfer, _verify, _write
-from hashret.collection._catalogue import INDEX_PREFIX, NAME, VERSION, Catalogue
+from hashret.collection._catalogue import index_name, index_sql
 from hashret.collection._check import Id, Ids, check_distinct, check_ids, check_metadata
-from hashret.collection._codes_file import CodesFile
-from hashret.collection._lock import WriterLock
+from hashret.collection._database import NAME, VERSION
+from hashret.collection._session import Session
 from hashret.collection._view import View
-from hashret.collection._where import compile_filter, field_sql
+from hashret.collection._where import compile_filter
 from hashret.collection.results import CollectionHits, CollectionInfo, Items, Salvaged, Verified
-from hashret.errors import CorruptError, InputError, MismatchError, StorageError, UnknownIdError
+from hashret.errors import InputError, MismatchError, StorageError, UnknownIdError
 from hashret.registry import nearest
-
-_RETRIES = 100
 
 
 class Collection:
@@ -39,31 +34,8 @@ class Collection:
     keeps one state for several calls. Calls from several threads wait for each other.
     """
 
-    def __init__(self, path: Path, *, mode: str, pinned: bool = False) -> None:
-        self._path, self._mode, self._pinned = path, mode, pinned
-        self._mutex = threading.RLock()
-        self._pid = os.getpid()
-        self._closed = False
-        self._lock = WriterLock(path / "lock") if mode == "w" else None
-        try:
-            self._catalogue = Catalogue(path, writable=mode == "w")
-            try:
-                self._view = View(path, self._catalogue, writable=mode == "w")
-                self._about = _create.about(self._catalogue)
-                if pinned:
-                    self._pin()
-                else:
-                    with self._reading():
-                        pass
-                if mode == "w":
-                    _write.tidy(path, self._view)
-            except BaseException:
-                self._catalogue.close()
-                raise
-        except BaseException:
-            if self._lock is not None:
-                self._lock.release()
-            raise
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     @classmethod
     def create(
@@ -87,7 +59,7 @@ class Collection:
             StorageError: the directory exists and is not empty, or cannot be made.
         """
         _create.create(Path(path), n_bits=n_bits, fingerprint=fingerprint, model=model)
-        return cls(Path(path), mode="w")
+        return cls(Session(Path(path), mode="w"))
 
     @classmethod
     def open(cls, path: str | Path, *, mode: str = "r") -> Collection:
@@ -105,34 +77,34 @@ class Collection:
             raise InputError(f"there is no mode {mode!r}{nearest(str(mode), ('r', 'w'))}")
         if not (Path(path) / NAME).is_file():
             raise StorageError(f"there is no collection at {path} (no {NAME} in it); make one with Collection.create")
-        return cls(Path(path), mode=mode)
+        return cls(Session(Path(path), mode=mode))
 
     # what it is
 
     @property
     def path(self) -> Path:
         """The directory."""
-        return self._path
+        return self._session.path
 
     @property
     def mode(self) -> str:
         """ "r" or "w"."""
-        return self._mode
+        return self._session.mode
 
     @property
     def n_bits(self) -> int:
         """Width of the codes."""
-        return self._about.n_bits
+        return self._session.about.n_bits
 
     @property
     def fingerprint(self) -> str | None:
         """Of the model that made the codes."""
-        return self._about.fingerprint
+        return self._session.about.fingerprint
 
     @property
     def model(self) -> str | None:
         """Where that model was when the collection was made."""
-        return self._about.model
+        return self._session.about.model
 
     def check_model(self, fingerprint: str) -> None:
         """Refuse a model that did not make these codes; a collection without a fingerprint takes any.
@@ -142,7 +114,7 @@ class Collection:
         """
         if self.fingerprint is not None and fingerprint != self.fingerprint:
             raise MismatchError(
-                f"the codes in {self._path} were made by the model {self.fingerprint[:12]}…, and this is the model "
+                f"the codes in {self.path} were made by the model {self.fingerprint[:12]}…, and this is the model "
                 f"{str(fingerprint)[:12]}…; their distances mean nothing: load the model that made them"
                 + (f" ({self.model})" if self.model else "")
                 + ", or encode the items again"
@@ -150,11 +122,11 @@ class Collection:
 
     def info(self) -> CollectionInfo:
         """What the collection is and holds."""
-        with self._reading():
-            state, about, file = self._view.state, self._about, self._file()
-            sizes = (self._path / (NAME + tail) for tail in ("", "-wal"))
+        with self._session.reading() as view:
+            state, about = view.state, self._session.about
+            files = (self.path / (NAME + tail) for tail in ("", "-wal"))
             return CollectionInfo(
-                path=str(self._path),
+                path=str(self.path),
                 version=VERSION,
                 n_bits=about.n_bits,
                 fingerprint=about.fingerprint,
@@ -162,32 +134,32 @@ class Collection:
                 count=state.n_live,
                 dead=state.n_rows - state.n_live,
                 generation=state.generation,
-                indexes=tuple(sorted(self._catalogue.indexes())),
-                codes_bytes=file.size,
-                catalogue_bytes=sum(size.stat().st_size for size in sizes if size.exists()),
+                indexes=tuple(sorted(view.catalogue.indexes())),
+                codes_bytes=view.file.size,
+                catalogue_bytes=sum(file.stat().st_size for file in files if file.exists()),
             )
 
     def __repr__(self) -> str:
-        return f"Collection({str(self._path)!r}, n_bits={self.n_bits}, mode={self._mode!r})"
+        return f"Collection({str(self.path)!r}, n_bits={self.n_bits}, mode={self.mode!r})"
 
     # reading
 
     def __len__(self) -> int:
-        with self._reading():
-            return self._view.state.n_live
+        with self._session.reading() as view:
+            return view.state.n_live
 
     def __contains__(self, id: object) -> bool:
         try:
             ids = check_ids([id])
         except InputError:
             return False
-        with self._reading():
-            return bool(self._view.rows_of(ids)[0] >= 0)
+        with self._session.reading() as view:
+            return bool(view.rows_of(ids)[0] >= 0)
 
     def __iter__(self) -> Iterator[Id]:
         """The ids in the order of insertion, of one state throughout."""
         with self.snapshot() as fixed:
-            for _, ids, _ in fixed._view.everything():
+            for _, ids, _ in fixed._session.view.everything():
                 yield from ids
 
     def get(self, ids: Any) -> Items:
@@ -197,10 +169,10 @@ class Collection:
             UnknownIdError: some are not here; the message lists a few.
         """
         checked = check_ids(ids)
-        with self._reading():
-            rows = self._rows(checked)
-            _, texts = self._view.items(rows)
-            codes = np.take(self._view.codes, rows, axis=0)
+        with self._session.reading() as view:
+            rows = self._rows(view, checked)
+            _, texts = view.items(rows)
+            codes = np.take(view.codes, rows, axis=0)
         return Items(_as_list(checked), codes, [_metadata(text) for text in texts])
 
     def codes(self, ids: Any) -> Codes:
@@ -210,8 +182,8 @@ class Collection:
             UnknownIdError: some are not here.
         """
         checked = check_ids(ids)
-        with self._reading():
-            return np.take(self._view.codes, self._rows(checked), axis=0)
+        with self._session.reading() as view:
+            return np.take(view.codes, self._rows(view, checked), axis=0)
 
     def search(
         self,
@@ -236,14 +208,14 @@ class Collection:
         """
         queries = check_codes(one_row(queries), n_bits=self.n_bits, what="queries")
         condition = compile_filter(where)
-        with self._reading():
-            mask = self._view.mask
+        with self._session.reading() as view:
+            mask = view.mask
             if condition is not None:
-                mask = self._view.matching(condition)
-            distances, rows = self._view.search(queries, k, mask=mask, radius=radius)
+                mask = view.matching(condition)
+            distances, rows = view.search(queries, k, mask=mask, radius=radius)
             found = rows >= 0
             ids = np.full(rows.shape, None, object)
-            ids[found], texts = self._view.items(rows[found])
+            ids[found], texts = view.items(rows[found])
         flat: list[dict[str, Any] | None] = [None] * rows.size
         for at, text in zip(np.flatnonzero(found).tolist(), texts):
             flat[at] = _metadata(text)
@@ -252,22 +224,12 @@ class Collection:
 
     def snapshot(self) -> Collection:
         """A reader that stays at the state of now until it is closed or refreshed, whatever is written meanwhile."""
-        with self._mutex:
-            self._usable()
-            return Collection(self._path, mode="r", pinned=True)
+        with self._session.reading():  # refuses a closed collection
+            return Collection(Session(self.path, mode="r", pinned=True))
 
     def refresh(self) -> bool:
         """Take over what was committed since the last call; whether anything was. Moves a snapshot to now."""
-        with self._mutex:
-            before = self._view.state
-            if self._pinned:
-                self._usable()
-                self._catalogue.rollback()
-                self._pin()
-            else:
-                with self._reading():
-                    pass
-            return self._view.state != before
+        return self._session.refresh()
 
     # writing
 
@@ -290,8 +252,8 @@ class Collection:
             StorageError: the disk is full or fails; the collection is as before.
         """
         codes, checked, texts = self._check_items(codes, ids, metadata)
-        with self._writing():
-            return _write.store(self._view, self._catalogue, codes, checked, texts, replace=False)
+        with self._session.writing() as view:
+            return _write.store(view, codes, checked, texts, replace=False)
 
     def upsert(
         self, codes: Codes, ids: Any, metadata: Sequence[Mapping[str, Any] | None] | None = None
@@ -303,8 +265,8 @@ class Collection:
         if ids is None:
             raise InputError("upsert needs ids; to store under new ids use add")
         codes, checked, texts = self._check_items(codes, ids, metadata)
-        with self._writing():
-            return _write.store(self._view, self._catalogue, codes, checked, texts, replace=True)
+        with self._session.writing() as view:
+            return _write.store(view, codes, checked, texts, replace=True)
 
     def delete(self, ids: Any) -> None:
         """Remove items; all of them or, where an id is unknown, none. Their space comes back with ``compact``.
@@ -313,19 +275,15 @@ class Collection:
             UnknownIdError: some ids are not here; the message lists a few.
         """
         checked = check_ids(ids)
-        with self._writing():
-            _write.delete(self._view, self._catalogue, np.unique(self._rows(checked)))
+        with self._session.writing() as view:
+            _write.delete(view, np.unique(self._rows(view, checked)))
 
     def compact(self) -> None:
         """Free the space of deleted and replaced items. Readers go on undisturbed."""
-        with self._mutex:
-            with self._writing():
-                compacted = _compact.rewrite(self._path, self._view, self._catalogue)
-            if compacted:
-                with self._reading():  # takes over the new codes file
-                    pass
-                _write.tidy(self._path, self._view)
-                self._catalogue.shrink()
+        with self._session.writing() as view:
+            compacted = _compact.rewrite(view)
+        if compacted:
+            self._session.clean_up()
 
     def create_index(self, field: str) -> None:
         """Make filters on a metadata field fast; an index that is there already stays.
@@ -333,9 +291,10 @@ class Collection:
         Raises:
             InputError: the field's name cannot be searched.
         """
-        sql = field_sql(field)
-        with self._writing():
-            self._catalogue.execute(f'CREATE INDEX IF NOT EXISTS "{INDEX_PREFIX}{field}" ON items ({sql})')
+        statement = index_sql(field)
+        with self._session.writing() as view:
+            if field not in view.catalogue.indexes():
+                view.catalogue.execute(statement)
 
     def drop_index(self, field: str) -> None:
         """Remove the index on a metadata field.
@@ -343,11 +302,11 @@ class Collection:
         Raises:
             InputError: there is none.
         """
-        with self._writing():
-            known = tuple(self._catalogue.indexes())
+        with self._session.writing() as view:
+            known = tuple(view.catalogue.indexes())
             if field not in known:
                 raise InputError(f"there is no index on {field!r}{nearest(str(field), known)}")
-            self._catalogue.execute(f'DROP INDEX "{INDEX_PREFIX}{field}"')
+            view.catalogue.execute(f"DROP INDEX {index_name(field)}")
 
     # care
 
@@ -357,8 +316,8 @@ class Collection:
         Raises:
             CorruptError: something is damaged; the message names file and place, and the remedy.
         """
-        with self._reading():
-            return _verify.verify(self._view, self._catalogue)
+        with self._session.reading() as view:
+            return _verify.verify(view)
 
     @staticmethod
     def salvage(path: str | Path, out: str | Path) -> Salvaged:
@@ -376,7 +335,7 @@ class Collection:
     def export_to(self, path: str | Path) -> int:
         """Write all items to a file, in order: .npz, .npy (codes only) or .parquet; how many."""
         with self.snapshot() as fixed:
-            return _transfer.export_to(fixed._view, self.n_bits, Path(path))
+            return _transfer.export_to(fixed._session.view, self.n_bits, Path(path))
 
     def import_from(self, path: str | Path) -> int:
         """Add all items of a file that ``export_to`` wrote; how many.
@@ -388,16 +347,7 @@ class Collection:
 
     def close(self) -> None:
         """Let go of files, maps and the writer's lock. Closing twice does nothing."""
-        with self._mutex:
-            if self._closed:
-                return
-            self._closed = True
-            if self._pid == os.getpid():  # a forked child must not touch its parent's connection
-                self._catalogue.rollback()
-                self._catalogue.close()
-            self._view.close()
-            if self._lock is not None:
-                self._lock.release()
+        self._session.close()
 
     def __enter__(self) -> Collection:
         return self
@@ -416,79 +366,14 @@ class Collection:
             metadata = [metadata]
         return codes, checked, check_metadata(metadata, count=len(codes))
 
-    def _rows(self, ids: Ids) -> npt.NDArray[np.int64]:
-        rows = self._view.rows_of(ids)
+    def _rows(self, view: View, ids: Ids) -> npt.NDArray[np.int64]:
+        rows = view.rows_of(ids)
         missing = np.flatnonzero(rows < 0)
         if len(missing):
             listed = ", ".join(repr(_as_list(ids)[at]) for at in missing[:5].tolist())
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-            raise UnknownIdError(f"{self._path} does not hold the id {listed}{more}; nothing was changed")
+            raise UnknownIdError(f"{self.path} does not hold the id {listed}{more}; nothing was changed")
         return rows
-
-    def _file(self) -> CodesFile:
-        assert self._view.file is not None
-        return self._view.file
-
-    def _usable(self) -> None:
-        if self._closed:
-            raise StorageError(f"the collection {self._path} is closed; open it again with Collection.open")
-        if self._pid != os.getpid():
-            raise StorageError(
-                f"the collection {self._path} was opened in process {self._pid}, and this is its child; "
-                "open it again here with Collection.open"
-            )
-
-    def _writer(self) -> None:
-        self._usable()
-        if self._mode != "w":
-            raise StorageError(f"{self._path} is open for reading; open it with mode='w' to change it")
-
-    def _pin(self) -> None:
-        for _ in range(_RETRIES):
-            self._catalogue.begin()
-            try:
-                self._view.refresh()
-                return
-            except FileNotFoundError:
-                self._catalogue.rollback()
-        raise self._lost()
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """One committed state for what is read within."""
-        with self._mutex:
-            self._usable()
-            if self._catalogue.stale():
-                self._catalogue.close()
-                self._catalogue = Catalogue(self._path)
-                self._view = View(self._path, self._catalogue, writable=False)
-            for _ in range(_RETRIES):
-                with self._catalogue.reading():
-                    if not self._pinned:
-                        try:
-                            self._view.refresh()
-                        except FileNotFoundError:
-                            continue  # compacted between the snapshot and the look for the file
-                    yield
-                    return
-            raise self._lost()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction, and the codes file cut back to what is committed where it fails."""
-        with self._mutex:
-            self._writer()
-            try:
-                with self._catalogue.writing():
-                    self._view.refresh()
-                    yield
-            except BaseException:
-                _write.undo(self._view, self._catalogue)
-                raise
-            self._catalogue.trim_log()
-
-    def _lost(self) -> CorruptError:
-        return CorruptError(f"the codes file that {self._path / NAME} means is not there; restore it from a backup")
 
 
 def _as_list(ids: Ids) -> list[Id]:

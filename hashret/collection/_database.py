@@ -1,0 +1,251 @@
+"""The SQLite database under the catalogue: how it is opened, its transactions, and its failures as sentences.
+
+Knows no table but the one that makes a snapshot begin; must not know of codes, ids or metadata.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hashret.errors import CorruptError, LockedError, StorageError, VersionError
+
+NAME = "catalogue.sqlite"
+VERSION = 1
+APPLICATION_ID = 0x48534852
+
+_BUSY_S = 30.0
+_LOG_BYTES = 1 << 26
+_LOG = logging.getLogger(__name__)
+
+
+class Database:
+    """A connection to a collection's database.
+
+    Args:
+        directory: the collection's.
+        writable: whether it may be changed; the caller holds the writer's lock then.
+
+    Raises:
+        StorageError: it is missing, damaged, foreign, of a later version, or cannot be opened.
+    """
+
+    def __init__(self, directory: Path, *, writable: bool = False) -> None:
+        self.path = directory / NAME
+        self._fixed = False  # opened as a file that nobody changes; see _open_fixed
+        if not self.path.is_file():
+            raise StorageError(
+                f"there is no collection at {directory} (no {NAME} in it); make one with Collection.create"
+            )
+        with self._errors():
+            self._connection = self._connect("rw" if writable else "ro")
+        try:
+            self._check_kind()
+            with self._errors():
+                for pragma in _PRAGMAS + (_WRITER_PRAGMAS if writable else ()):
+                    self._connection.execute(f"PRAGMA {pragma}").fetchall()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection; the last one to close folds the log into the database."""
+        self._connection.close()
+
+    # transactions
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One snapshot for all that is read within."""
+        with self._errors():
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self.rollback()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One transaction: committed and durable at the end, undone where anything is raised."""
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self.rollback()
+                raise
+
+    def begin(self) -> None:
+        """Start a snapshot that lasts until ``rollback``."""
+        with self._errors():
+            self._connection.execute("BEGIN")
+            self._connection.execute("SELECT commits FROM state").fetchone()  # BEGIN alone does not fix the snapshot
+
+    def rollback(self) -> None:
+        """End the transaction and undo what it changed."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    # statements
+
+    def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        """All rows of a query."""
+        with self._errors():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def execute(self, sql: str, parameters: tuple[Any, ...] = ()) -> None:
+        """Run a statement."""
+        with self._errors():
+            self._connection.execute(sql, parameters).fetchall()
+
+    def executemany(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Run a statement once a row."""
+        with self._errors():
+            self._connection.executemany(sql, rows)
+
+    def register(self, name: str, function: Any) -> None:
+        """Make a one-argument function usable in SQL."""
+        self._connection.create_function(name, 1, function, deterministic=True)
+
+    def read_leniently(self) -> None:
+        """Let text that is no UTF-8 through, with replacement characters; its checksum is wrong then."""
+        self._connection.text_factory = lambda data: data.decode("utf-8", "replace")
+
+    def shrink(self) -> None:
+        """Give back the pages that a compaction has freed; a failure leaves them for later use and is only logged."""
+        ((free,),), ((pages,),) = self.query("PRAGMA freelist_count"), self.query("PRAGMA page_count")
+        if free * 4 < pages:
+            return
+        try:
+            self._connection.execute("VACUUM")
+            self._fold_log("TRUNCATE")
+        except sqlite3.OperationalError as error:
+            _LOG.warning("%s keeps %d unused pages: %s", self.path, free, error)
+
+    def trim_log(self) -> None:
+        """Fold a long log into the database; readers that come one after the other could keep it growing for ever."""
+        if self._log_bytes() > _LOG_BYTES:
+            try:
+                self._fold_log("RESTART")
+            except sqlite3.OperationalError as error:
+                _LOG.warning("%s keeps a long log: %s", self.path, error)
+
+    def _fold_log(self, how: str) -> None:
+        self._connection.execute("PRAGMA busy_timeout = 20")  # ms: a commit is not to wait for a reader for long
+        try:
+            self._connection.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1000)}")
+
+    def _log_bytes(self) -> int:
+        log = self.path.with_name(NAME + "-wal")
+        return log.stat().st_size if log.exists() else 0
+
+    # plumbing
+
+    def damaged(self, what: str) -> CorruptError:
+        """The sentence for a damaged catalogue."""
+        return CorruptError(
+            f"{self.path} is damaged: {what}; restore it from a backup, or save what is left with Collection.salvage"
+        )
+
+    def outdated(self) -> bool:
+        """Whether somebody began to write a catalogue that was opened as one that nobody changes."""
+        return self._fixed and self._log_bytes() > 0
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if mode != "ro" or _code(error) not in (
+                sqlite3.SQLITE_CANTOPEN,
+                sqlite3.SQLITE_READONLY,
+                sqlite3.SQLITE_IOERR,
+            ):
+                raise
+            return self._open_fixed()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open_fixed(self) -> sqlite3.Connection:
+        """A catalogue on a disk that cannot be written, where SQLite cannot make the files that readers share."""
+        if self._log_bytes():
+            raise StorageError(
+                f"{self.path} has a log of a writer that did not close, and its directory cannot be written; "
+                "open the collection once where it can"
+            )
+        self._fixed = True
+        uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+    def _check_kind(self) -> None:
+        with self._errors():
+            ((kind,),) = self.query("PRAGMA application_id")
+            ((version,),) = self.query("PRAGMA user_version")
+        if kind != APPLICATION_ID:
+            raise CorruptError(f"{self.path} is not a catalogue of hashret; put the right file in its place")
+        if version > VERSION:
+            raise VersionError(
+                f"{self.path} was written in version {version} of the format, and this hashret reads up to {VERSION}; "
+                "upgrade it: pip install -U hashret"
+            )
+        if version < 1:
+            raise self.damaged(f"its version is {version}")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = _code(error)
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise LockedError(
+                    f"{self.path} was kept locked by another process for {_BUSY_S:.0f} s; try again"
+                ) from error
+            if code in _DISK_CODES:
+                raise StorageError(
+                    f"{self.path} cannot be used ({error}); what was stored is unchanged: make room or give rights, "
+                    "then try again"
+                ) from error
+            raise self.damaged(str(error)) from error
+
+
+def _code(error: sqlite3.Error) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+_DISK_CODES = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_INTERRUPT,
+)
+_PRAGMAS = ("trusted_schema = OFF", "cell_size_check = ON")
+_WRITER_PRAGMAS = (
+    "synchronous = FULL",
+    "secure_delete = OFF",
+    "cache_size = -65536",
+    f"journal_size_limit = {_LOG_BYTES}",
+)
