@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def choose_backend(backend: str = "auto") -> tuple[str, Backend]:
     """
     name = backend if backend != "auto" else os.environ.get("HASHRET_BACKEND", "auto")
     if name == "auto":
-        name = available_backends()[0]
+        name = _fastest()
     module: Backend = BACKENDS.load(name)
     if not module.available():
         raise InputError(
@@ -248,6 +249,12 @@ def range_search_checked(
         return RangeHits(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
     hits = module.range_search(codes, queries, radius, n_bits=n_bits, rows_mask=mask, threads=get_num_threads())
     return hits if chosen is None else hits._replace(rows=chosen[hits.rows])
+
+
+@cache
+def _fastest() -> str:
+    """What "auto" is: looked up once, for a missing extension is looked for on disk every time."""
+    return available_backends()[0]
 
 
 def _gather(codes: Codes, mask: Mask) -> tuple[Codes, Mask | None, Any]:
