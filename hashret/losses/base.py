@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -68,6 +69,16 @@ class BatchOutputs:
     weight: Tensor | None = None
     target: Tensor | None = None
     teacher: tuple[Tensor, Tensor] | None = None
+
+    @cached_property
+    def excluded(self) -> Tensor | None:
+        """(B, B) bool, true off the diagonal where two rows are of one group: neither positive nor negative.
+
+        None where no two rows are.
+        """
+        same = self.group[:, None] == self.group[None, :]
+        same.fill_diagonal_(False)
+        return same if bool(same.any()) else None
 
 
 @dataclass(frozen=True)
@@ -162,15 +173,9 @@ def similarity(outputs: BatchOutputs, between: tuple[Space, Space], n_bits: int)
     return view(outputs.image, between[0], n_bits) @ view(outputs.text, between[1], n_bits).T
 
 
-def others(group: Tensor) -> Tensor:
-    """(B, B) bool, true off the diagonal where two rows are of one group: neither positive nor negative."""
-    same = group[:, None] == group[None, :]
-    return same & ~torch.eye(len(group), dtype=torch.bool, device=group.device)
-
-
 def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean of (B,) ``values``, or their mean under ``weight`` (0 where all weights are 0)."""
+    """The mean of (…, B) ``values`` over B, or their mean under ``weight`` (0 where all weights are 0)."""
     if weight is None:
-        return values.mean()
-    mean: Tensor = (values * weight).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
+        return values.mean(dim=-1)
+    mean: Tensor = (values * weight).sum(dim=-1) / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
     return mean

@@ -15,9 +15,7 @@ from hashret.losses.base import (
     PrefixLoss,
     PrefixOptions,
     Space,
-    others,
     similarity,
-    view,
     weighted_mean,
 )
 
@@ -37,33 +35,44 @@ def info_nce(
     targets (by default the model's own softmax, without gradient).
 
     Args:
-        cosines: (B, B) similarities s.
+        cosines: (…, B, B) similarities s.
         temperature: τ.
         excluded: (B, B) bool, true where a column is no negative of a row (the diagonal must be false).
         target: (B,) t in [0, 1]; None: 1.
-        soft: (B, B) rows summing to 1; used where ``target`` is below 1.
+        soft: (…, B, B) rows summing to 1; used where ``target`` is below 1.
         weight: (B,) weight of a row in the mean.
+
+    Returns:
+        (…) one loss a matrix.
 
     *Source:* van den Oord et al., arXiv 1807.03748, eq. 4; soft targets: Li et al. (ALBEF), NeurIPS 2021, eq. 6.
     """
     logits = cosines / temperature
     if excluded is not None:
         logits = logits.masked_fill(excluded, float("-inf"))
-    log_p = logits.log_softmax(dim=1)
-    rows = -log_p.diagonal()
+    log_p = logits.log_softmax(dim=-1)
+    rows = -log_p.diagonal(dim1=-2, dim2=-1)
     if target is not None:
         p = log_p.detach().exp() if soft is None else soft
         # an excluded column has p = 0 and log p = -inf; its term is 0
-        cross = -(p * log_p.masked_fill(torch.isneginf(log_p), 0.0)).sum(dim=1)
+        cross = -(p * log_p.masked_fill(torch.isneginf(log_p), 0.0)).sum(dim=-1)
         rows = target * rows + (1 - target) * cross
     return weighted_mean(rows, weight)
 
 
 def symmetric(cosines: Tensor, temperature: Tensor | float, outputs: BatchOutputs) -> Tensor:
-    """The mean of InfoNCE from image to text and from text to image."""
-    excluded = others(outputs.group)
-    options = {"temperature": temperature, "excluded": excluded, "target": outputs.target, "weight": outputs.weight}
-    return 0.5 * (info_nce(cosines, **options) + info_nce(cosines.T, **options))  # type: ignore[arg-type]
+    """The mean of InfoNCE from image to text and from text to image, for each of (…, B, B) matrices."""
+    both = [
+        info_nce(
+            matrix,
+            temperature=temperature,
+            excluded=outputs.excluded,
+            target=outputs.target,
+            weight=outputs.weight,
+        )
+        for matrix in (cosines, cosines.transpose(-1, -2))
+    ]
+    return 0.5 * (both[0] + both[1])
 
 
 @dataclass(frozen=True)
@@ -145,22 +154,28 @@ class JointInfoNCE(PrefixLoss):
     Options: ClassVar[type] = JointInfoNCEOptions
     options: JointInfoNCEOptions
 
-    def at(self, outputs: BatchOutputs, n_bits: int) -> Tensor:
+    def forward(self, outputs: BatchOutputs, *, progress: float = 0.0) -> Tensor:
         options = self.options
-        weights: dict[tuple[Space, Space], float] = {
-            ("float", "float"): options.float_weight,
-            ("code", "code"): options.code_weight,
-            ("float", "code"): options.cross_weight,
-            ("code", "float"): options.cross_weight,
-        }
-        spaces: tuple[Space, Space] = ("float", "code")
-        image = {space: view(outputs.image, space, n_bits) for space in spaces}
-        text = {space: view(outputs.text, space, n_bits) for space in spaces}
-        terms = [
-            weight * symmetric(image[a] @ text[b].T, options.temperature, outputs)
-            for (a, b), weight in weights.items()
-            if weight
-        ]
+        sides = (outputs.image, outputs.text)
+        logits = [side.logits for side in sides]
+        halves = [torch.stack([side.logits, side.code()]) for side in sides]  # (2, B, K) each
+        weights = logits[0].new_tensor(
+            [[options.float_weight, options.cross_weight], [options.cross_weight, options.code_weight]]
+        )
+        size, before = len(logits[0]), 0
+        # products and squared norms of a prefix are those of the shorter one and of the bits between
+        products = logits[0].new_zeros(2 * size, 2 * size)
+        squares = [x.new_zeros(size) for x in logits]
+        terms = []
+        for n_bits, share in sorted(self.lengths):
+            parts = [half[:, :, before:n_bits].flatten(0, 1) for half in halves]
+            products = products + parts[0] @ parts[1].T
+            squares = [s + x[:, before:n_bits].square().sum(dim=1) for s, x in zip(squares, logits)]
+            norms = [torch.cat([s.clamp_min(1e-24).sqrt(), torch.full_like(s, n_bits**0.5)]) for s in squares]
+            cosines = products / (norms[0][:, None] * norms[1][None, :])
+            before = n_bits
+            quarters = cosines.view(2, size, 2, size).transpose(1, 2)  # (image space, text space, B, B)
+            terms.append(share * (weights * symmetric(quarters, options.temperature, outputs)).sum())
         return torch.stack(terms).sum()
 
 

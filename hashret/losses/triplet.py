@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hashret.errors import ConfigError
-from hashret.losses.base import BatchOutputs, PrefixLoss, PrefixOptions, Space, others, similarity, weighted_mean
+from hashret.losses.base import BatchOutputs, PrefixLoss, PrefixOptions, Space, similarity, weighted_mean
 
 Negatives = Literal["sum", "mean", "semi", "hardest"]
 Softening = Literal["exponential", "linear"]
@@ -27,7 +27,7 @@ def margins(target: Tensor | None, *, margin: float, softening: Softening, like:
     return margin * ((10**target - 1) / 9 if softening == "exponential" else target)
 
 
-def hinge(cosines: Tensor, *, margin: Tensor, excluded: Tensor, negatives: Negatives) -> Tensor:
+def hinge(cosines: Tensor, *, margin: Tensor, excluded: Tensor | None, negatives: Negatives) -> Tensor:
     """(B,) the hinge of each row against its negatives, [α_i - s_ii + s_ij]₊.
 
     ``sum`` and ``mean`` run over all negatives, ``hardest`` takes the most similar one, ``semi`` the most similar one
@@ -36,9 +36,11 @@ def hinge(cosines: Tensor, *, margin: Tensor, excluded: Tensor, negatives: Negat
     Args:
         cosines: (B, B), positives on the diagonal.
         margin: (B,) α_i.
-        excluded: (B, B) bool, true where a column is neither positive nor negative.
+        excluded: (B, B) bool, true where a column is neither positive nor negative; None: nowhere.
     """
-    negative = ~excluded & ~torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+    negative = ~torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+    if excluded is not None:
+        negative &= ~excluded
     positive = cosines.diagonal()[:, None]
     cost = (margin[:, None] - positive + cosines).clamp_min(0) * negative
     if negatives == "sum":
@@ -92,9 +94,8 @@ class Triplet(PrefixLoss):
         options = self.options
         cosines = similarity(outputs, options.between, n_bits)
         margin = margins(outputs.target, margin=options.margin, softening=options.softening, like=cosines)
-        excluded = others(outputs.group)
         rows = [
-            hinge(matrix, margin=margin, excluded=excluded, negatives=options.negatives)
+            hinge(matrix, margin=margin, excluded=outputs.excluded, negatives=options.negatives)
             for matrix in (cosines, cosines.T)
         ]
         return weighted_mean(rows[0] + rows[1], outputs.weight)

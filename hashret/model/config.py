@@ -15,18 +15,20 @@ class HeadConfig:
     Args:
         kind: a name of ``hashret.model.heads.HEADS``.
         hidden: width of the hidden layer of ``residual_mlp``.
-        dropout: inside ``residual_mlp``, in training.
+        dropout: behind the hidden layer, in training.
+        input_dropout: before the hidden layer, in training; the linear path sees every feature.
         batch_norm: whether logits are normalised by their running mean and variance (centred bits).
     """
 
     kind: str = "residual_mlp"
     hidden: int = 512
     dropout: float = 0.2
+    input_dropout: float = 0.0
     batch_norm: bool = False
 
     def __post_init__(self) -> None:
-        if self.hidden < 1 or not 0 <= self.dropout < 1:
-            raise ConfigError("a hash head needs hidden >= 1 and 0 <= dropout < 1")
+        if self.hidden < 1 or not (0 <= self.dropout < 1 and 0 <= self.input_dropout < 1):
+            raise ConfigError("a hash head needs hidden >= 1, 0 <= dropout < 1 and 0 <= input_dropout < 1")
 
 
 @dataclass(frozen=True)

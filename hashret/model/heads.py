@@ -27,12 +27,16 @@ class LinearHead(nn.Module):
 
 
 class ResidualHead(LinearHead):
-    """W x + b + MLP(x), MLP = D → hidden → GELU → dropout → n_bits."""
+    """W x + b + MLP(x), MLP = dropout → D → hidden → GELU → dropout → n_bits."""
 
     def __init__(self, config: HeadConfig, *, width: int, n_bits: int) -> None:
         super().__init__(config, width=width, n_bits=n_bits)
         self.mlp = nn.Sequential(
-            nn.Linear(width, config.hidden), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, n_bits)
+            nn.Dropout(config.input_dropout),
+            nn.Linear(width, config.hidden),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, n_bits),
         )
 
     def forward(self, features: Tensor) -> Tensor:

@@ -48,4 +48,8 @@ class TowerOutput:
 
     def code(self, n_bits: int | None = None) -> Tensor:
         """(B, n_bits) ±1 with the gradient of the relaxed codes."""
-        return sign(self.relaxed[:, :n_bits])
+        return self._signs[:, :n_bits]
+
+    @cached_property
+    def _signs(self) -> Tensor:
+        return sign(self.relaxed)

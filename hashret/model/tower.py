@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import cast
 
@@ -84,11 +85,11 @@ class Tower(nn.Module):
             for mixing in self.mixers:
                 tokens = mixing(tokens, mask)
             pooled = self.pooler(tokens, mask)  # type: ignore[misc]
-        logits: Tensor = self.head(pooled).float()
+        logits = self.head(pooled).float()
         return TowerOutput(logits=logits, pooled=pooled, tokens=tokens, mask=mask, beta=self.beta)
 
 
 def _disturb(features: Tensor, noise: float) -> Tensor:
     if not noise:
         return features
-    return features + torch.randn_like(features) * (noise / features.shape[-1] ** 0.5)
+    return features + torch.randn_like(features) * (noise / math.sqrt(features.shape[-1]))

@@ -61,6 +61,8 @@ class Stage:
         grad_clip: the largest norm of the whole gradient; None: any.
         beta: steepness of tanh, or ``[from, to]``, linear over the stage.
         noise: norm of Gaussian noise added to the adapted features, as a part of their norm.
+        mix: share of pairs whose text is a random mixture of all captions of its image, in feature space; needs a text
+            encoder that gives one vector a caption.
         ema: decay of a running mean of the weights, which is then what is validated and kept; None: none.
         patience: end the stage after so many epochs without a better validation figure; None: never.
         start: from the weights as they are, or from the best so far.
@@ -81,6 +83,7 @@ class Stage:
     grad_clip: float | None = None
     beta: float | tuple[float, float] = 1.0
     noise: float = 0.0
+    mix: float = 0.0
     ema: float | None = None
     patience: int | None = None
     start: Literal["last", "best"] = "last"
@@ -102,6 +105,8 @@ class Stage:
         rates = self.lr.values() if isinstance(self.lr, dict) else [self.lr]
         if any(rate < 0 for rate in rates) or self.weight_decay < 0 or self.noise < 0:
             raise ConfigError(f"{where}: lr, weight_decay and noise cannot be negative")
+        if not 0 <= self.mix <= 1:
+            raise ConfigError(f"{where}: mix is a share of the pairs, from 0 to 1, and not {self.mix}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"{where}: ema is a decay between 0 and 1, and not {self.ema}")
         if self.patience is not None and self.patience < 1:

@@ -45,6 +45,13 @@ class VectorTable:
         vectors = self.vectors.index_select(0, rows.to(self.vectors.device))
         return Encoded(vectors[:, None], torch.ones(len(rows), 1, dtype=torch.bool, device=vectors.device), vectors)
 
+    def mixtures(self, rows: Tensor, weights: Tensor) -> Encoded:
+        """Mixtures of rows: (B, C) int64 ``rows`` under (B, C) ``weights``."""
+        device = self.vectors.device
+        parts = self.vectors[rows.to(device)]
+        mixed = torch.einsum("bc,bcd->bd", weights.to(device, parts.dtype), parts)
+        return Encoded(mixed[:, None], torch.ones(len(rows), 1, dtype=torch.bool, device=device), mixed)
+
 
 class TableOn:
     """A table on the CPU (in memory or on disk) whose batches go to a device."""
@@ -117,6 +124,23 @@ def draws(owner: Tensor, *, batch_size: int, captions: int, passes: int, generat
             image = order[begin : begin + per_batch].repeat_interleave(captions)
             turn = torch.arange(captions).repeat(per_batch)
             yield Draw(image, starts[image] + (first[image] + turn) % counts[image])
+
+
+def mixtures(owner: Tensor, draw: Draw, *, share: float) -> tuple[Tensor, Tensor]:
+    """Rows and weights (B, C) that mix the captions of each drawn image, C the most captions of an image.
+
+    A ``share`` of the pairs gets a uniform (Dirichlet) mixture, the others their drawn caption alone. Random numbers
+    are torch's global ones.
+    """
+    counts = torch.bincount(owner)
+    starts = counts.cumsum(0) - counts
+    place = torch.arange(int(counts.max()))[None, :]
+    held = place < counts[draw.image, None]
+    rows = torch.where(held, starts[draw.image, None] + place, draw.text[:, None])
+    exponential = -torch.rand(rows.shape).clamp_min(1e-12).log() * held
+    alone = (rows == draw.text[:, None]) & held
+    mixed = torch.rand(len(rows), 1) < share
+    return rows, torch.where(mixed, exponential / exponential.sum(1, keepdim=True), alone.float())
 
 
 def steps_of(n_images: int, *, batch_size: int, captions: int, passes: int) -> int:

@@ -21,13 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from hashret._lazy import progress
+from hashret.encoders import Encoded
 from hashret.errors import ConfigError, TrainingError
 from hashret.losses import BatchOutputs, Dims, Loss, build_loss
 from hashret.model import CrossModalHasher
 from hashret.training import checkpoint
 from hashret.training.config import RunConfig, Stage, weight_at
 from hashret.training.groups import chosen, decays, parameters_of, rates, set_modes
-from hashret.training.pairs import Draw, PairFeatures, draws, steps_of
+from hashret.training.pairs import Draw, PairFeatures, VectorTable, draws, mixtures, steps_of
 from hashret.training.validation import validate
 
 _log = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class Trainer:
             for modality in hasher.towers:
                 hasher.tower(modality).beta.fill_(stage.beta_at(done))
             image = hasher.tower("image")(pairs.image.batch(draw.image), noise=stage.noise)
-            text = hasher.tower("text")(pairs.text.batch(draw.text), noise=stage.noise)
+            text = hasher.tower("text")(self._texts(draw, stage), noise=stage.noise)
         outputs = BatchOutputs(
             image=image,
             text=text,
@@ -165,6 +166,14 @@ class Trainer:
             weight = weight_at(stage.losses[label], done)
             terms[label] = weight * loss(outputs, progress=done)
         return terms
+
+    def _texts(self, draw: Draw, stage: Stage) -> Encoded:
+        table = self.train_pairs.text
+        if not stage.mix:
+            return table.batch(draw.text)
+        if not isinstance(table, VectorTable):
+            raise ConfigError(f"stages.{stage.name}.mix needs a text encoder with output: pooled and no trained blocks")
+        return table.mixtures(*mixtures(self.train_pairs.owner.cpu(), draw, share=stage.mix))
 
     def _finish_epoch(self, number: int, epoch: int, row: dict[str, Any], stepper: _Stepper) -> None:
         with stepper.mean_weights():
