@@ -1,6 +1,7 @@
 """Indexes over packed codes behind one contract.
 
-``FlatIndex`` scans, exactly, and is the reference. Must not know of ids, metadata or models.
+``FlatIndex`` scans, exactly, and is the reference; ``IVFIndex`` and ``HNSWIndex`` are approximate and report their
+recall. Must not know of ids, metadata or models.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from hashret.index.asymmetric import AsymmetricHits, rescore
 from hashret.index.contract import CodeIndex
 from hashret.index.flat import FlatIndex
+from hashret.index.hnsw import HNSWIndex
+from hashret.index.ivf import IVFIndex
 from hashret.kernels import Hits, RangeHits
 
-__all__ = ["AsymmetricHits", "CodeIndex", "FlatIndex", "Hits", "RangeHits", "rescore"]
+__all__ = ["AsymmetricHits", "CodeIndex", "FlatIndex", "HNSWIndex", "Hits", "IVFIndex", "RangeHits", "rescore"]

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hashret.codes import Codes, bytes_for
-from hashret.errors import CodeError
-from hashret.kernels.contract import Distances, Hits, Rows
+from hashret.codes import Codes, bytes_for, pack
+from hashret.errors import CodeError, InputError
+from hashret.index.contract import CodeIndex
+from hashret.kernels.contract import Distances, Hits, Mask, Rows, check_k
 
 _CELLS = 1 << 21  # unpacked bits held at once: 16 MB as float64
 
@@ -51,6 +52,33 @@ def check_relaxed(relaxed: npt.ArrayLike, *, n_bits: int) -> npt.NDArray[np.floa
     if not np.isfinite(values).all():
         raise CodeError("the relaxed queries hold NaN or infinity; repair the encoder")
     return values.astype(np.float64)
+
+
+def search_asymmetric(
+    index: CodeIndex, relaxed: npt.ArrayLike, k: int, *, oversample: int = 4, mask: Mask | None = None
+) -> AsymmetricHits:
+    """Search any index with relaxed queries.
+
+    Args:
+        index: what finds the ``k * oversample`` nearest codes by distance.
+        relaxed: (Q, n_bits) float queries; one (n_bits,) gives a one-row result.
+        k: hits of a query, at least 1.
+        oversample: how many times ``k`` candidates are scored, at least 1.
+        mask: (N,) bool, True = may be found.
+
+    Returns:
+        (Q, k) scores, distances and rows.
+
+    Raises:
+        CodeError: the queries are no floats of this width, or hold NaN.
+        InputError: ``k``, ``oversample`` or ``mask`` cannot be used.
+    """
+    values = check_relaxed(relaxed, n_bits=index.n_bits)
+    k = check_k(k)
+    if isinstance(oversample, bool) or not isinstance(oversample, int) or oversample < 1:
+        raise InputError(f"oversample must be a whole number of at least 1, not {oversample!r}")
+    hits = index.search(pack(values), k * oversample, mask=mask)
+    return rescore(values, hits, index.codes, n_bits=index.n_bits, k=k)
 
 
 def rescore(relaxed: npt.ArrayLike, hits: Hits, codes: Codes, *, n_bits: int, k: int | None = None) -> AsymmetricHits:

@@ -16,12 +16,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from hashret.codes import Codes, bytes_for, check_codes, one_row, pack
-from hashret.errors import CodeError, CorruptError, InputError, StorageError
-from hashret.index.asymmetric import AsymmetricHits, check_relaxed, rescore
+from hashret.codes import Codes, bytes_for, check_codes, one_row
+from hashret.errors import CodeError, CorruptError, StorageError
+from hashret.index.asymmetric import AsymmetricHits, search_asymmetric
 from hashret.index.storage import StoredIndex, read_index, write_index
 from hashret.kernels import Hits, RangeHits, choose_backend, range_search_checked, search_checked
-from hashret.kernels.contract import Mask, check_k
+from hashret.kernels.contract import Mask
 
 _BATCH = 4  # a second layout pays from about 4 queries at a time
 _LAYOUT_AFTER = 32  # and its making (about 20 ns a code) is earned back by about 32 of them
@@ -198,12 +198,7 @@ class FlatIndex:
         Raises:
             CodeError: the queries are no floats of this width, or hold NaN.
         """
-        values = check_relaxed(relaxed, n_bits=self._n_bits)
-        if isinstance(oversample, bool) or not isinstance(oversample, int) or oversample < 1:
-            raise InputError(f"oversample must be a whole number of at least 1, not {oversample!r}")
-        k = check_k(k)
-        hits = self.search(pack(values), k * oversample, mask=mask)
-        return rescore(values, hits, self.codes, n_bits=self._n_bits, k=k)
+        return search_asymmetric(self, relaxed, k, oversample=oversample, mask=mask)
 
     def save(self, path: str | Path) -> None:
         """Write the codes to an index file, at once or not at all.
@@ -231,7 +226,7 @@ class FlatIndex:
         stored = read_index(path, mmap=mmap)
         if stored.kind != cls.kind:
             raise StorageError(
-                f"{str(path)!r} holds an index of the kind {stored.kind!r}, not {cls.kind!r}; open it so"
+                f"{str(path)!r} holds an index of the kind {stored.kind!r}, not {cls.kind!r}; open it as such"
             )
         n_bytes = bytes_for(stored.n_bits)
         if len(stored.payload) != stored.count * n_bytes:

@@ -88,7 +88,7 @@ def range_search(
     def scan(start: int, end: int) -> tuple[Rows, Distances, Rows]:
         result = faiss.RangeSearchResult(len(queries))
         part = codes[start:end]
-        with _one_thread(faiss):
+        with faiss_threads(1):
             faiss.hamming_range_search(
                 faiss.swig_ptr(queries),
                 faiss.swig_ptr(part),
@@ -136,7 +136,7 @@ def _scan(codes: Codes, queries: Codes, wanted: int, threads: int) -> tuple[Dist
     faiss = load_faiss()
 
     def scan(part: Codes, some: Codes) -> tuple[Distances, Rows]:
-        with _one_thread(faiss):
+        with faiss_threads(1):
             near, rows = faiss.knn_hamming(some, part, min(wanted, len(part)))
         return near, rows
 
@@ -165,11 +165,12 @@ def _parts(count: int, pairs: int, threads: int) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def _one_thread(faiss: Any) -> Iterator[None]:
-    """FAISS with one thread of its own, and back to what its other users had set."""
+def faiss_threads(threads: int) -> Iterator[Any]:
+    """The module faiss, with ``threads`` threads for the caller, and back to what its other users had set."""
+    faiss = load_faiss()
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
+    faiss.omp_set_num_threads(threads)
     try:
-        yield
+        yield faiss
     finally:
         faiss.omp_set_num_threads(before)
