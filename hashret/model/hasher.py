@@ -13,9 +13,9 @@ from torch import nn
 from hashret._lazy import progress
 from hashret.codes import pack
 from hashret.encoders import Encoded, Encoder, build_encoder
-from hashret.errors import InputError
+from hashret.errors import ConfigError, InputError
 from hashret.model import storage
-from hashret.model.config import ModelConfig
+from hashret.model.config import MixerConfig, ModelConfig
 from hashret.model.mixers import SelfMixer
 from hashret.model.outputs import TowerOutput
 from hashret.model.tower import Tower
@@ -38,21 +38,12 @@ class CrossModalHasher(nn.Module):
         super().__init__()
         self.config = config
         self.towers = nn.ModuleDict()
-        shared: list[SelfMixer] = []
+        shared: list[tuple[MixerConfig, SelfMixer]] = []
         for modality in ("image", "text"):
             tower, encoder = config.towers[modality], encoders[modality]
             if encoder.modality != modality:
                 raise InputError(f"the {modality} tower was given an encoder of {encoder.modality}s")
-            mixers, width, position = [], encoder.width, 0
-            for mixing in tower.mixers:
-                width = mixing.width or width
-                if not mixing.shared:
-                    mixers.append(SelfMixer(mixing, width=width))
-                    continue
-                if position == len(shared):
-                    shared.append(SelfMixer(mixing, width=width))
-                mixers.append(shared[position])
-                width, position = shared[position].width, position + 1
+            mixers = _mixers(tower.mixers, shared, width=encoder.width)
             self.towers[modality] = Tower(tower, encoder, n_bits=config.n_bits, mixers=mixers)
         self.eval()
 
@@ -197,3 +188,24 @@ class CrossModalHasher(nn.Module):
             for output in self.project(modality, [encoded]):
                 logits[rows] = output.logits.cpu().numpy()
         return logits
+
+
+def _mixers(
+    configs: tuple[MixerConfig, ...], shared: list[tuple[MixerConfig, SelfMixer]], *, width: int
+) -> list[SelfMixer]:
+    """The mixers of one tower; the n-th shared one of the second tower is the n-th shared one of the first."""
+    mixers: list[SelfMixer] = []
+    position = 0
+    for config in configs:
+        width = config.width or width
+        if not config.shared:
+            mixers.append(SelfMixer(config, width=width))
+            continue
+        if position == len(shared):
+            shared.append((config, SelfMixer(config, width=width)))
+        known, mixer = shared[position]
+        if known != config:
+            raise ConfigError(f"a shared mixer must be configured alike in both towers, and {config} is not {known}")
+        mixers.append(mixer)
+        width, position = mixer.width, position + 1
+    return mixers
