@@ -56,6 +56,8 @@ class EncoderConfig:
         vocabulary_size: width of a "bag".
         width: width of "features".
         modality: which side "features" are; the other kinds know theirs.
+        stand_in: another name to build where no place has the weights of ``name``, so that one configuration serves
+            machines with and without a hub.
     """
 
     kind: str
@@ -70,6 +72,7 @@ class EncoderConfig:
     vocabulary_size: int = 2048
     width: int | None = None
     modality: Modality | None = None
+    stand_in: str | None = None
 
     def __post_init__(self) -> None:
         if self.train_blocks < -1:

@@ -11,14 +11,16 @@ and is rebuilt from that folder alone, without hub or packages.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from hashret._lazy import require
 from hashret.config import build, plain
 from hashret.encoders.base import Encoder, EncoderConfig
-from hashret.errors import ConfigError, CorruptError, StorageError, VersionError
+from hashret.errors import ConfigError, CorruptError, StorageError, VersionError, WeightsError
 from hashret.registry import Registry
 
 KINDS = Registry(
@@ -31,6 +33,7 @@ KINDS = Registry(
     },
 )
 FORMAT = 1
+_log = logging.getLogger(__name__)
 _FACTS, _WEIGHTS = "encoder.json", "encoder.safetensors"
 
 
@@ -41,7 +44,14 @@ def build_encoder(config: EncoderConfig) -> Encoder:
         ConfigError: an unknown kind or model, or settings that do not fit it.
         WeightsError: the weights cannot be found, or do not fit.
     """
-    encoder: Encoder = KINDS.load(config.kind).build(config)
+    kind = KINDS.load(config.kind)
+    try:
+        encoder: Encoder = kind.build(config)
+    except WeightsError as error:
+        if config.stand_in is None:
+            raise
+        _log.warning("%s; %r stands in for it", error, config.stand_in)
+        encoder = kind.build(dataclasses.replace(config, name=config.stand_in, stand_in=None))
     return encoder.eval()
 
 

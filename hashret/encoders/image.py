@@ -92,6 +92,8 @@ class ImageEncoder(Encoder):
         super().__init__(config)
         self.architecture, self.model, self.preprocessing, self.origin = architecture, model, preprocessing, origin
         self._transform = preprocessing.transform()
+        if not isinstance(model, _vit_class()):
+            model.to(memory_format=torch.channels_last)  # depthwise convolutions on a CPU run 2 to 3 times as fast
         self._first_trained = self._cut(config)
         tokens = int(getattr(model, "num_prefix_tokens", 0))
         if tokens == 0 and config.pool.startswith("first"):
@@ -119,6 +121,12 @@ class ImageEncoder(Encoder):
             close = difflib.get_close_matches(config.name, timm.list_models(), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "; timm.list_models() gives all names"
             raise ConfigError(f"timm has no image model {config.name!r}{hint}")
+        if not on_hub:
+            try:
+                timm.get_pretrained_cfg(config.name)
+            except RuntimeError as error:
+                tags = ", ".join(timm.list_pretrained(config.name.split(".")[0]))
+                raise ConfigError(f"timm has no weights called {config.name!r}; it has {tags}") from error
         overlay: dict[str, Any] = {}
 
         def from_package(provider: Provider, path: Path) -> Any:
@@ -170,9 +178,11 @@ class ImageEncoder(Encoder):
         """Patches at the border (blocks trained), or the finished features (nothing trained)."""
         with torch.no_grad():
             x = (inputs["pixels"].to(self.device, torch.float32) - self._mean) / self._std
-            if self._first_trained is None:
-                return self._finish(self.model.forward_features(x))
             model = self.model
+            if not isinstance(model, _vit_class()):
+                x = x.contiguous(memory_format=torch.channels_last)
+            if self._first_trained is None:
+                return self._finish(model.forward_features(x))
             x = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(x))))
             for block in model.blocks[: self._first_trained]:
                 x = block(x)
@@ -246,8 +256,7 @@ class ImageEncoder(Encoder):
         """The number of the first trained block, or None where nothing is trained."""
         if config.train_blocks == 0:
             return None
-        vit = require("timm.models.vision_transformer", extra="learn").VisionTransformer
-        if not isinstance(self.model, vit):
+        if not isinstance(self.model, _vit_class()):
             raise ConfigError(
                 f"the blocks of {config.name!r} cannot be trained: train_blocks works for timm's VisionTransformer "
                 f"models, and this is a {type(self.model).__name__}; use train_blocks=0"
@@ -293,6 +302,10 @@ class ImageEncoder(Encoder):
         patches = tokens[:, first:].transpose(1, 2).reshape(len(tokens), -1, side, side)
         pooled = nn.functional.adaptive_avg_pool2d(patches, grid).flatten(2).transpose(1, 2)
         return torch.cat([tokens[:, :first], pooled], dim=1)
+
+
+def _vit_class() -> Any:
+    return require("timm.models.vision_transformer", extra="learn").VisionTransformer
 
 
 def _all(tokens: Tensor) -> Tensor:

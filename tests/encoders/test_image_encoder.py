@@ -183,6 +183,8 @@ def test_messages(tmp_path, pictures):
 
     with pytest.raises(ConfigError, match="did you mean 'vit_base_patch16_224'"):
         build(name="vit_base_patch16_244")
+    with pytest.raises(ConfigError, match=r"no weights called 'resnet18.a9'; it has .*resnet18.a1_in1k"):
+        build(name="resnet18.a9")
     with pytest.raises(ConfigError, match="did you mean 'image'"):
         build(kind="imagee")
     with pytest.raises(ConfigError, match=r"has \d+ blocks; train_blocks cannot be 99"):

@@ -85,6 +85,13 @@ def test_what_was_tried_and_the_line_that_helps(monkeypatch):
     assert "package" not in str(caught.value)
 
 
+def test_stand_in_is_built_where_the_weights_are_nowhere(bert_folder, captions, caplog):
+    config = EncoderConfig(kind="text", name="bert-base-uncased", stand_in=str(bert_folder), train_blocks=1)
+    encoder = build_encoder(config)
+    assert encoder.width == 32 and encoder.config.name == str(bert_folder) and "stands in" in caplog.text
+    assert encoder(encoder.prepare(captions)).pooled.shape == (5, 32)
+
+
 def test_local_weights_come_before_packages(tmp_path, monkeypatch):
     torch.manual_seed(0)
     name = "tf_efficientnet_lite0"
