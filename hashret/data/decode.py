@@ -56,7 +56,7 @@ def decode_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, size_hint
     if isinstance(source, np.ndarray):
         return _over_white(_from_array(source))
     if isinstance(source, Image.Image):
-        return _finish(source, "the PIL image", max_pixels, size_hint)
+        return _finish(source, "the PIL image", max_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
         return _open(io.BytesIO(source), "the picture given as bytes", max_pixels, size_hint)
     if not isinstance(source, str | os.PathLike):
@@ -128,23 +128,30 @@ def _open(file: Any, name: str, max_pixels: int, size_hint: int | None) -> Image
     try:
         image = Image.open(file)
     except UnidentifiedImageError as error:
-        raise DataError(f"{_quoted(name)} is not a picture that can be read (JPEG, PNG, WebP, GIF, TIFF, …)") from error
+        heic = head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+        hint = "; it is HEIC: convert it to JPEG, or register the package pillow-heif" if heic else ""
+        raise DataError(
+            f"{_quoted(name)} is not a picture that can be read (JPEG, PNG, WebP, GIF, TIFF, …){hint}"
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{_quoted(name)} is too large: {error}") from error
     except Exception as error:  # a plugin at a damaged header may raise anything
         raise DataError(f"{_quoted(name)} is damaged: {error}") from error
     with image:
-        return _finish(image, name, max_pixels, size_hint)
+        if image.format in ("EPS", "WMF"):  # Pillow would start another program to draw it
+            raise DataError(f"{_quoted(name)} is an {image.format} drawing, which has no pixels; draw it to PNG first")
+        if size_hint is not None or image.size[0] * image.size[1] > max_pixels:
+            _reduce(image, max_pixels, size_hint)
+        return _finish(image, name, max_pixels)
 
 
-def _finish(image: Image, name: str, max_pixels: int, size_hint: int | None) -> Image:
-    """Unpack, turn upright, bring to RGB."""
-    from PIL import ImageOps
+def _finish(image: Image, name: str, max_pixels: int) -> Image:
+    """Unpack, turn upright, bring to RGB; ``image`` itself is left as it is."""
+    from PIL import ExifTags, ImageOps
 
     width, height = image.size
     if width == 0 or height == 0:
         raise DataError(f"{_quoted(name)} has no pixels ({width} x {height})")
-    _reduce(image, max_pixels, size_hint)
     if image.size[0] * image.size[1] > max_pixels:
         raise DataError(
             f"{_quoted(name)} has {width} x {height} pixels, more than the {max_pixels:,} that are accepted; "
@@ -155,7 +162,8 @@ def _finish(image: Image, name: str, max_pixels: int, size_hint: int | None) -> 
     except Exception as error:  # a codec at damaged data may raise anything
         raise DataError(f"{_quoted(name)} is truncated or damaged: {error}") from error
     try:
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            image = ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF says nothing about the pixels
         logger.debug("%s: EXIF data cannot be read; the picture is taken as it lies", name)
     try:
@@ -166,7 +174,7 @@ def _finish(image: Image, name: str, max_pixels: int, size_hint: int | None) -> 
 
 def _reduce(image: Any, max_pixels: int, size_hint: int | None) -> None:
     """Have a JPEG decoded smaller; other formats know no such thing."""
-    if getattr(image, "format", None) != "JPEG" or not hasattr(image, "draft"):
+    if image.format not in ("JPEG", "MPO"):
         return
     width, height = image.size
     if size_hint is not None:

@@ -135,7 +135,11 @@ def test_every_kind_of_source(tmp_path: Path, source: str) -> None:
     assert (decoded.mode, decoded.size, corner(decoded)) == ("RGB", (6, 4), RED)
 
 
-def test_a_given_picture_is_never_changed() -> None:
+def test_a_given_picture_is_never_changed(tmp_path: Path) -> None:
+    photo((320, 240)).save(tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as lazy:
+        decode_image(lazy, size_hint=10)
+        assert lazy.size == (320, 240)
     given = Image.new("RGB", (4, 4), RED)
     decode_image(given).putpixel((0, 0), GREEN)
     assert corner(given) == RED
@@ -193,6 +197,8 @@ BAD_PICTURES = [
     (b"", r"bad.png' is empty \(0 bytes\)"),
     (b"hello, I am text", r"bad.png' is not a picture that can be read"),
     (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', r"bad.png' is an SVG drawing"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", r"bad.png' is an EPS drawing"),
+    (b"\0\0\0\x18ftypheic" + b"\0" * 40, r"bad.png' is not a picture .* it is HEIC: convert it to JPEG"),
     (bomb(100_000, 100_000), r"bad.png' is too large"),
     (bomb(9_400, 9_600), r"bad.png' has 9400 x 9600 pixels, more than the 89,478,485"),
     (bomb(50, 50), r"bad.png' is truncated or damaged"),

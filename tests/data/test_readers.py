@@ -260,7 +260,15 @@ BAD_FILES = [
     ("c.jsonl", b'{"image": "1.png", "split": 1}\n', r"line 1: 'split' must be a string"),
     ("c.jsonl", b'{"image": "1.png", "labels": [1.5]}\n', r"'labels' must hold strings, and not 1.5"),
     ("c.jsonl", b'{"image": "1.png", "id": [1]}\n', r"'id' must be a string or an integer"),
-    ("c.jsonl", b'{"split": "train"}\n', r"line 1: neither a picture nor a caption"),
+    (
+        "c.jsonl",
+        b'{"split": "train"}\n',
+        r"line 1: neither a picture nor a caption; a record needs 'image' or 'caption'$",
+    ),
+    ("c.jsonl", b'{"file": "1.png", "text": "a"}\n', r"needs 'image' or 'caption', and this one has 'file', 'text'"),
+    ("c.parquet", b"PAR1\xff\xfe", r"the format of .*c.parquet' cannot be told"),
+    ("c.txt", b"caf\xe9", r"c.txt, line 1: byte 0xe9 is not UTF-8"),
+    ("c.jpg", b"\xff\xd8", r"c.jpg' is a picture; give the folder"),
     (
         "c.jsonl",
         b'{"image": "1.png", "id": "a"}\n{"image": "2.png", "id": "a"}\n',

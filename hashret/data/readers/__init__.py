@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hashret.data.readers._rows import Gathered, load_json, read_text
+from hashret.data.readers.folder import PICTURES
 from hashret.errors import DataError
 from hashret.registry import Registry
 
@@ -48,9 +49,20 @@ def detect(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
-    text = read_text(path)
+    if suffix in PICTURES:
+        raise DataError(f"{str(path)!r} is a picture; give the folder that it lies in")
+    try:
+        text = read_text(path)
+    except DataError:
+        if suffix in (".json", ".txt"):
+            raise
+        text = ""  # some binary format
     if suffix == ".json":
         return _detect_json(path, text)
+    return _detect_text(path, text)
+
+
+def _detect_text(path: Path, text: str) -> str:
     first = next((line for line in text.splitlines() if line.strip()), "")
     if first.lstrip().startswith("{"):
         return "jsonl"

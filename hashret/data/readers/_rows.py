@@ -79,7 +79,10 @@ def gather(rows: Sequence[Row], *, base: Path, strict: bool) -> Gathered:
                 raise DataError(f"{row.where}: the caption is empty; write one, or take the entry out")
         if image is None and not kept:
             if len(captions) == 0:
-                raise DataError(f"{row.where}: neither a picture nor a caption; a record needs 'image' or 'caption'")
+                raise DataError(
+                    f"{row.where}: neither a picture nor a caption; a record needs 'image' or 'caption'"
+                    f"{', and this one has ' + ', '.join(map(repr, row.metadata)) if row.metadata else ''}"
+                )
             continue
         split = _split(row)
         draft = drafts.setdefault(name, _Draft(row.where, image, split, dict(row.metadata)))

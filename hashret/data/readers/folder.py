@@ -44,7 +44,7 @@ def read_folder(path: Path, *, images_root: Path | None = None, strict: bool = F
 
 
 def _read_table(table: Path, images_root: Path | None, strict: bool) -> Gathered:
-    from hashret.data.readers import READERS, detect  # the package imports this module by name only
+    from hashret.data.readers import READERS, detect  # which imports this module first
 
     gathered: Gathered = READERS.load(detect(table))(table, images_root=images_root, strict=strict)
     return gathered
