@@ -25,7 +25,7 @@ from hashret.kernels import _numpy
 from hashret.kernels.contract import Distances, Mask, RangeHits, Rows
 from hashret.kernels.parallel import in_threads, pieces
 
-_SLACK = 64  # more hits than k: at 10^6 codes of 128 bits about 10 tie at rank 10
+_SLACK = 64  # more hits than k, and twice k: of 10^6 codes of 64 to 256 bits about k tie at rank k
 _MANY = 4096  # from this k on, or an eighth of the codes, counting beats the heap that FAISS keeps
 _CHUNK = 1 << 20  # codes gathered by a mask at a time
 _WORTH = 1 << 16  # pairs (code, query); fewer are done sooner than a thread is started
@@ -64,7 +64,7 @@ def search(
     count = len(codes) if rows_mask is None else int(np.count_nonzero(rows_mask))
     if k >= _MANY or 8 * k > count:
         return _numpy.search(codes, queries, k, n_bits=n_bits, rows_mask=rows_mask, radius=radius, threads=threads)
-    wanted = min(k + _SLACK, count)
+    wanted = min(3 * k + _SLACK, count)
     near, rows = _nearest(codes, queries, wanted, rows_mask, threads)
     if wanted < count:
         open_ties = np.flatnonzero(near[:, -1] == near[:, k - 1])
