@@ -77,7 +77,9 @@ def set_num_threads(n: int | None) -> None:
 
 def get_num_threads() -> int:
     """How many threads a search may use."""
-    return _threads if _threads is not None else len(os.sched_getaffinity(0))
+    if _threads is not None:
+        return _threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_backends() -> tuple[str, ...]:
