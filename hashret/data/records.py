@@ -61,6 +61,9 @@ class Skipped:
     def __add__(self, other: Skipped) -> Skipped:
         return Skipped(self.names + other.names, self.reasons + other.reasons)
 
+    def __str__(self) -> str:
+        return self.summary()
+
     def summary(self, *, show: int = 5) -> str:
         """The count and the first ``show`` reasons on one line; the empty string when nothing was skipped."""
         if not self.names:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +99,11 @@ def test_the_summary_of_many_is_short() -> None:
     names = tuple(f"p{number}" for number in range(9))
     text = (Skipped(names, names) + Skipped(("q",), ("q",))).summary(show=2)
     assert text == "skipped 10: p0; p1; and 8 more"
+    assert str(Skipped(("p",), ("p is gone",))) == "skipped 1: p is gone"
+
+
+def test_data_loads_neither_torch_nor_pillow_before_it_needs_them() -> None:
+    code = "import sys, hashret.data; print([m for m in ('torch', 'PIL', 'emoji', 'timm') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
