@@ -1,4 +1,4 @@
-"""The optional C extension; everything else about the package is in pyproject.toml.
+"""What pyproject.toml cannot say: the optional C extension, and configs/ as the package's data.
 
 Where it cannot be built the install succeeds without it, and hashret searches with FAISS.
 """
@@ -8,12 +8,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 CSRC = Path("hashret/kernels/csrc")
 UNIX = sys.platform != "win32"
 
 setup(
+    # a wheel carries the configurations at hashret/configs, where a checkout has them beside the package
+    packages=[*find_packages(include=["hashret", "hashret.*"]), "hashret.configs"],
+    package_dir={"hashret.configs": "configs"},
+    package_data={"hashret": ["py.typed"], "hashret.configs": ["*.yaml"]},
     ext_modules=[
         Extension(
             "hashret.kernels._native",

@@ -1,15 +1,12 @@
-"""What several commands share: the data arguments, the items of a data set, files written whole or not at all."""
+"""What several commands share: the data arguments, the items of a data set."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from hashret.errors import DataError, StorageError
+from hashret.errors import DataError
 
 if TYPE_CHECKING:
     from hashret.data import Dataset
@@ -54,22 +51,3 @@ def items_of(dataset: Dataset, modality: str, *, strict: bool) -> tuple[list[str
     if not pairs:
         raise DataError(f"{dataset.name!r} has no captions to encode")
     return [id for id, _ in pairs], [text for _, text in pairs]
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file under a temporary name, then put it in place.
-
-    Raises:
-        StorageError: the file cannot be written; nothing is left behind.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from pathlib import Path
 
@@ -30,13 +31,16 @@ def run(args: argparse.Namespace) -> None:
     """Encode and write ``OUT`` (N, n_bytes) uint8 and ``OUT.ids.json``."""
     import numpy as np
 
-    from hashret.cli._common import items_of, open_data, write_atomically
+    from hashret.cli._common import items_of, open_data
+    from hashret.evaluation.files import write_whole
     from hashret.model import CrossModalHasher
 
     model = CrossModalHasher.load(args.model, device=args.device)
     ids, items = items_of(open_data(args), args.modality, strict=args.strict)
     codes = model.encode(args.modality, items, n_bits=args.n_bits, batch_size=args.batch_size)
-    write_atomically(args.out, lambda file: np.save(file, codes))
+    content = io.BytesIO()
+    np.save(content, codes)
+    write_whole(args.out, content.getvalue())
     ids_path = args.out.with_suffix(".ids.json")
-    write_atomically(ids_path, lambda file: file.write(json.dumps(ids, ensure_ascii=False).encode()))
+    write_whole(ids_path, json.dumps(ids, ensure_ascii=False))
     print(f"{len(codes)} codes of {args.n_bits or model.n_bits} bits in {args.out}, their ids in {ids_path}")

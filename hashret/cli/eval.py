@@ -35,9 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
-    from hashret.cli._common import open_data, readable, write_atomically
+    from hashret.cli._common import open_data, readable
+    from hashret.evaluation.files import write_whole
     from hashret.model import CrossModalHasher
-    from hashret.training import measure
+    from hashret.training.measure import measure
 
     model = CrossModalHasher.load(args.model, device=args.device)
     dataset = readable(open_data(args), strict=args.strict)
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     }  # fmt: skip
     text = json.dumps(content, ensure_ascii=False, indent=2)
     if args.out:
-        write_atomically(args.out, lambda file: file.write(text.encode()))
+        write_whole(args.out, text)
     print(text if args.json else table(measured))
 
 

@@ -69,7 +69,7 @@ def _run(path: Path) -> dict[str, Any]:
         "seed": figures["seed"],
         "best": f"{figures['selection']['metric']} {figures['selection']['value']:.1f} on validation",
         "seconds": round(figures["seconds"]["training"]),
-        "model": path / "model",
+        "model": str(path / "model"),
     }
 
 

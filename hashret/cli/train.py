@@ -33,15 +33,17 @@ def run(args: argparse.Namespace) -> None:
     """Train, and say where the model is."""
     from hashret.cli._common import readable
     from hashret.data import open_dataset
-    from hashret.training import load_config, train
+    from hashret.training import read_config, train
 
     settings = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
-    config = load_config(args.config, settings=settings)
+    config = read_config(args.config, settings)
     dataset = readable(open_dataset(args.data, seed=config.seed, strict=args.strict), strict=args.strict)
     if dataset.credits:
         print(dataset.credits)
     result = train(config, dataset, out=args.out, resume=args.resume, cache_dir=args.cache, device=args.device)
-    print(f"best epoch {result.best_epoch}: validation {config.selection.metric} {result.best:.1f}")
+    print(
+        f"best epoch: {result.epoch} of stage {result.stage}, validation {config.selection.metric} {result.value:.1f}"
+    )
     print(
         f"the model is in {args.out / 'model'}; measure it with: hashret eval {args.out / 'model'} --data {args.data}"
     )

@@ -181,10 +181,28 @@ class RunConfig:
 def read_config(path: str | Path, settings: Iterable[str] = ()) -> RunConfig:
     """The configuration in a YAML file, with overrides such as ``"stages.heads.lr=1e-4"`` applied.
 
+    Args:
+        path: of the file, or the name of a configuration that comes with hashret, such as ``"flickr8k"``.
+        settings: overrides.
+
     Raises:
         ConfigError: the file cannot be read, or a key or value is wrong.
     """
-    return build(RunConfig, override(read_yaml(path), settings))
+    return build(RunConfig, override(read_yaml(_locate(path)), settings))
+
+
+def _locate(path: str | Path) -> Path:
+    """The file itself, or the one that comes with hashret under this name."""
+    path = Path(path)
+    if path.exists() or path.suffix or path.parent != Path():
+        return path
+    package = Path(__file__).resolve().parents[1]
+    # a wheel carries configs/ inside the package, a checkout beside it
+    folders = [folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir()]
+    known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    if path.name not in known:
+        raise ConfigError(f"there is no configuration {path.name!r}{nearest(path.name, tuple(known))}")
+    return known[path.name]
 
 
 def weight_at(loss: dict[str, Any], progress: float) -> float:

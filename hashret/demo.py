@@ -1,0 +1,273 @@
+"""The main job on built-in data, end to end: learn, measure, index, search both ways, and show it.
+
+OUT/run/                training run; run/model is the model
+OUT/emoji.hashret       collection of the held-out pictures       OUT/names.hashret  of their names
+OUT/report.html         what was learned and how good it is       OUT/contact-sheet.png, OUT/figures.json
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hashret.data import Dataset, Record, open_dataset, readable_images
+from hashret.engine import Engine
+from hashret.errors import InputError
+from hashret.evaluation.contact_sheet import contact_sheet
+from hashret.evaluation.figures import write_figures
+from hashret.evaluation.plots import curves, quality_against_bytes
+from hashret.evaluation.report import (
+    Commands,
+    Credits,
+    Fact,
+    Facts,
+    Gallery,
+    Hit,
+    Query,
+    Report,
+    Section,
+    Table,
+    write_report,
+)
+from hashret.indexing import index_dataset
+from hashret.model import CrossModalHasher
+from hashret.training import TrainResult, read_config, train
+from hashret.training.measure import Measured, measure
+
+N_BITS = 128  # of the collections, and of the galleries
+N_QUERIES, N_HITS = 10, 6
+QUERY_SEED = 0
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made.
+
+    Attributes:
+        out: its directory.
+        measured: figures on the held-out emoji.
+        seconds: time by step.
+    """
+
+    out: Path
+    measured: Measured
+    seconds: dict[str, float]
+
+
+def run_demo(
+    out: str | Path,
+    *,
+    config: str | Path,
+    seed: int = 0,
+    cache_dir: str | Path | None = None,
+    settings: Sequence[str] = (),
+) -> DemoResult:
+    """Run the main job on the emoji.
+
+    Args:
+        out: directory for what it makes; an earlier demo there is replaced.
+        config: the training configuration.
+        seed: of the training and of the queries shown.
+        cache_dir: where features are kept.
+        settings: overrides of the configuration.
+
+    Raises:
+        InputError: ``out`` holds something else than an earlier demo.
+        MissingExtraError: the packages of the extra ``demo`` are missing.
+    """
+    out = _fresh(Path(out))
+    clock = _Clock()
+    with clock.step("data"):
+        dataset, _ = readable_images(open_dataset("emoji"))
+        held_out = dataset.split("test")
+    with clock.step("training"):
+        settings = [*settings, f"seed={seed}"]
+        result = train(read_config(config, settings), dataset, out=out / "run", cache_dir=cache_dir)
+    model = result.model
+    with clock.step("evaluation"):
+        measured = measure(model, held_out, cache_dir=cache_dir)
+    with clock.step("index"):
+        for name, modality in (("emoji", "image"), ("names", "text")):
+            collection = out / f"{name}.hashret"
+            index_dataset(
+                model, held_out, collection, model_path=out / "run" / "model", modality=modality, n_bits=N_BITS
+            ).close()
+    with clock.step("search"):
+        words, pictures = _galleries(model, held_out, out, seed=seed)
+    with clock.step("report"):
+        rows = [*words.rows, *pictures.rows]
+        contact_sheet(
+            out / "contact-sheet.png",
+            [q for q, _ in rows],
+            [hits for _, hits in rows],
+            title="Held-out emoji, 128 bits",
+        )
+        sections = _sections(dataset, result, measured, words, pictures, clock.seconds)
+        write_report(out / "report.html", Report("Emoji by words, words by emoji", sections, _subtitle(dataset)))
+    figures = {**measured.to_dict(), "seconds": clock.seconds, "splits": dataset.splits, "training": result.figures}
+    write_figures(out / "figures.json", figures)
+    return DemoResult(out, measured, clock.seconds)
+
+
+def _fresh(out: Path) -> Path:
+    """An empty directory; only what an earlier demo left is deleted."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{str(out)!r} is a file; give a directory for the demo")
+    made = {"run", "emoji.hashret", "names.hashret", "report.html", "contact-sheet.png", "figures.json"}
+    others = sorted(path.name for path in out.iterdir() if path.name not in made) if out.exists() else []
+    if others:
+        raise InputError(f"{str(out)!r} holds {others[0]!r}, which is no part of a demo; give an empty directory")
+    for name in made:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def _galleries(model: CrossModalHasher, held_out: Dataset, out: Path, *, seed: int) -> tuple[Gallery, Gallery]:
+    """Ten queries each way, drawn by the seed and not chosen, on held-out emoji."""
+    chosen = np.random.default_rng(seed + QUERY_SEED).choice(len(held_out), size=2 * N_QUERIES, replace=False)
+    asked = [held_out[int(row)] for row in chosen]
+    by_id = {record.id: record for record in held_out}
+    words, pictures = [], []
+    with (
+        Engine.open(out / "emoji.hashret", model=model) as emoji,
+        Engine.open(out / "names.hashret", model=model) as names,
+    ):
+        for record in asked[:N_QUERIES]:
+            hits = emoji.search(record.captions[0], k=N_HITS)
+            words.append((Query(text=record.captions[0]), tuple(_hits(hits.ids[0], hits.distances[0], record, by_id))))
+        for record in asked[N_QUERIES:]:
+            hits = names.search(image=record.image, k=4 * N_HITS)
+            found = _distinct(_hits(hits.ids[0], hits.distances[0], record, by_id))
+            pictures.append((Query(text=record.captions[0], image=record.image), tuple(found)[:N_HITS]))
+    return (
+        Gallery("Ten words, the pictures found", tuple(words), note="Names drawn at random from the held-out emoji."),
+        Gallery(
+            "Ten pictures, the names found",
+            tuple(pictures),
+            note="Each name is shown with the emoji it belongs to; an emoji with several names is shown once.",
+        ),
+    )
+
+
+def _hits(ids: Sequence[object], distances: Sequence[int], asked: Record, by_id: dict[str, Record]) -> Iterator[Hit]:
+    for id, distance in zip(ids, distances):
+        if distance >= 0:
+            record = by_id[str(id).split("#")[0]]
+            correct = record.id == asked.id
+            yield Hit(image=record.image, caption=record.captions[0], distance=int(distance), correct=correct)
+
+
+def _distinct(hits: Iterator[Hit]) -> Iterator[Hit]:
+    seen = set()
+    for hit in hits:
+        if hit.image not in seen:
+            seen.add(hit.image)
+            yield hit
+
+
+def _sections(
+    dataset: Dataset,
+    result: TrainResult,
+    measured: Measured,
+    words: Gallery,
+    pictures: Gallery,
+    seconds: dict[str, float],
+) -> tuple[Section, ...]:
+    codes = measured.codes[N_BITS]
+    width, floats = max(measured.floats.items())
+    times_smaller = 4 * width // (N_BITS // 8)
+    rows = list(measured.rows())
+    columns = ("", "bytes", "i2t R@1", "i2t R@5", "i2t R@10", "t2i R@1", "t2i R@5", "t2i R@10", "rSum")
+    table = tuple((row.name, row.bytes_an_item or None, *row.i2t, *row.t2i, row.r_sum) for row in rows)
+    aside = tuple(row.name for row in rows if row.kind in ("float", "chance"))
+    r10 = {
+        kind: {row.bytes_an_item: row.t2i[2] for row in rows if row.kind == kind} for kind in ("codes", "asymmetric")
+    }
+    encoders = {modality: tower.encoder.name for modality, tower in result.model.config.towers.items()}
+    learned = (
+        ("picture encoder", f"{encoders['image']}, frozen"),
+        ("text encoder", f"{encoders['text']}, frozen"),
+        ("learned from", f"{dataset.splits['train']:,} emoji and their names"),
+        ("chosen on", f"{dataset.splits['val']:,} others, epoch {result.epoch}"),
+        ("code lengths in one model", ", ".join(map(str, result.model.code_lengths)) + " bits"),
+        ("seconds", ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())),
+    )
+    labels = tuple(measured.labels.items())
+    return (
+        Facts(
+            (
+                Fact(
+                    f"{codes.t2i.r10:.0f} %",
+                    "of names find their emoji in the first 10",
+                    f"chance {codes.chance['t2i']['R@10']:.1f} %",
+                ),
+                Fact(
+                    f"{N_BITS // 8} bytes",
+                    "an item in the index",
+                    f"{times_smaller} times smaller than its float32 vector",
+                ),
+                Fact(f"{codes.r_sum / floats.r_sum:.0%}", "of the float model's rSum kept", f"at {N_BITS} bits"),
+                Fact(f"{measured.n_images:,}", "emoji never seen in training", f"{measured.n_captions:,} names"),
+            )
+        ),
+        Table("What was learned", ("", ""), learned),
+        curves(result.curves),
+        Table(
+            "Retrieval on held-out emoji",
+            columns,
+            table,
+            note="Recall in percent, expected over ties. i2t: names by a picture; t2i: pictures by a name. "
+            "A relaxed query is an unquantised query against the same stored bits.",
+            aside=aside,
+        ),
+        quality_against_bytes(
+            "What a byte buys",
+            {"code against code": r10["codes"], "relaxed query": r10["asymmetric"]},
+            measure="t2i R@10, percent",
+            ceiling=(f"float32, {4 * width:,} bytes", floats.t2i.r10),
+            chance=codes.chance["t2i"]["R@10"],
+        ),
+        *((Table("Same group, by label", ("measure", "value"), labels, digits=3),) if labels else ()),
+        words,
+        pictures,
+        Commands(
+            "Do it again",
+            (
+                "hashret demo --out demo-out",
+                'hashret search demo-out/emoji.hashret "a happy face"',
+                "hashret eval demo-out/run/model --data emoji --split test",
+            ),
+        ),
+        Credits(
+            (dataset.credits, "Picture features: EfficientNet-lite0; text features: all-MiniLM-L6-v2; both Apache-2.0.")
+        ),
+    )
+
+
+def _subtitle(dataset: Dataset) -> str:
+    splits = dataset.splits
+    return f"Binary codes for {sum(splits.values()):,} emoji and their names; {splits['test']} of them held out."
+
+
+class _Clock:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - begun
