@@ -33,6 +33,21 @@ def test_prefix_and_suffix_make_the_whole_model(pictures, train_blocks, pool):
     assert whole.pooled.shape == (3, frozen.width) and whole.mask.all()
 
 
+@pytest.mark.parametrize("name", ["test_vit2", "test_vit3", "test_vit4"])
+def test_vits_with_registers_and_attention_pools_are_cut_alike(pictures, name):
+    encoders = []
+    for train_blocks in (0, 2):
+        torch.manual_seed(1)
+        encoders.append(build_encoder(EncoderConfig("image", name, weights="none", train_blocks=train_blocks)))
+    frozen, trained = encoders
+    inputs = frozen.prepare(pictures[:2])
+    pooled = trained(inputs).pooled
+    torch.testing.assert_close(pooled, frozen(inputs).pooled)
+    pooled[:, 0].sum().backward()
+    pool = trained.model.attn_pool
+    assert pool is None or pool.kv.weight.grad is not None
+
+
 def test_pooled_is_what_timm_gives(pictures):
     for encoder in (vit(), cnn()):
         inputs = encoder.prepare(pictures[:2])
