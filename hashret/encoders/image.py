@@ -199,11 +199,11 @@ class ImageEncoder(Encoder):
         return self._finish(self.model.norm(x))
 
     def trainable_modules(self) -> list[nn.Module]:
-        """The last blocks and the final norm."""
+        """The last blocks, the final norms and the model's attention pool where it has one."""
         if self._first_trained is None:
             return []
-        model = self.model
-        return [*model.blocks[self._first_trained :], model.norm, model.fc_norm]
+        last = [self.model.norm, self.model.fc_norm, self.model.attn_pool]
+        return [*self.model.blocks[self._first_trained :], *(module for module in last if module is not None)]
 
     # --- who it is and how it is kept
 
