@@ -18,6 +18,7 @@ import numpy.typing as npt
 from hashret.collection._check import Id, checksum
 from hashret.collection._database import APPLICATION_ID, NAME, VERSION, Database
 from hashret.collection._where import Condition, field_sql
+from hashret.errors import InputError
 
 SCHEMA = (
     "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT, crc INTEGER NOT NULL) WITHOUT ROWID",
@@ -172,6 +173,21 @@ class Catalogue(Database):
             return {bytes.fromhex(name[len(_INDEX) :]).decode(): sql for name, sql in rows}
         except ValueError as error:
             raise self.damaged(f"the name of an index cannot be read ({error})") from error
+
+    def check_schema(self) -> None:
+        """Refuse tables, indexes, views and triggers that are not hashret's.
+
+        Raises:
+            CorruptError: the message has one of them.
+        """
+        try:
+            wanted = {*SCHEMA, *(index_sql(field) for field in self.indexes())}
+        except InputError as error:
+            raise self.damaged(str(error)) from error
+        found = {sql for (sql,) in self.query("SELECT sql FROM sqlite_schema")}
+        if found != wanted:
+            odd = sorted(str(sql) for sql in found ^ wanted)[0]
+            raise self.damaged(f"its tables are not those of hashret ({odd[:200]!r})")
 
     # writing, within ``writing``
 

@@ -88,7 +88,11 @@ def check_metadata(metadata: Any, *, count: int) -> list[str | None] | None:
     if len(metadata) != count:
         raise InputError(f"{count} codes need {count} metadata, and {len(metadata)} were given")
     texts = [_text(entry, position) for position, entry in enumerate(metadata)]
-    return texts if any(texts) else None
+    together = "\n".join([text for text in texts if text is not None])
+    if ("\\u0000" in together and _NUL.search(together)) or not _encodes(together):
+        for position, text in enumerate(texts):
+            _refuse_letters(text or "", position)
+    return texts if together else None
 
 
 def checksum(*values: Id | None) -> int:
@@ -167,19 +171,23 @@ def _text(entry: Any, position: int) -> str | None:
         return None
     if not isinstance(entry, dict):
         raise InputError(f"the metadata of an item must be a dict, and entry {position} is {entry!r}")
-    for key in entry:
-        if not isinstance(key, str):
-            raise InputError(f"the keys of metadata must be str, and entry {position} has {key!r}")
+    if not set(map(type, entry)) <= {str}:
+        odd = next(key for key in entry if type(key) is not str)
+        raise InputError(f"the keys of metadata must be str, and entry {position} has {odd!r}")
     try:
         text = _ENCODER.encode(entry)
-        text.encode()
-    except (TypeError, ValueError, RecursionError) as error:  # ValueError: NaN, a circle, half a surrogate pair
+    except (TypeError, ValueError, RecursionError) as error:  # ValueError: NaN, or a circle
         raise InputError(f"the metadata entry {position} cannot be stored as JSON: {error}") from error
-    if "\\u0000" in text and _NUL.search(text):
-        raise InputError(f"the metadata entry {position} holds a NUL character, which cannot be stored; leave it out")
-    if text.count("{") + text.count("[") > MAX_DEPTH and _depth(entry) > MAX_DEPTH:
+    if len(text) > MAX_DEPTH and text.count("{") + text.count("[") > MAX_DEPTH and _depth(entry) > MAX_DEPTH:
         raise InputError(f"the metadata entry {position} is nested deeper than {MAX_DEPTH}; make it flatter")
     return text
+
+
+def _refuse_letters(text: str, position: int) -> None:
+    if _NUL.search(text):
+        raise InputError(f"the metadata entry {position} holds a NUL character, which cannot be stored; leave it out")
+    if not _encodes(text):
+        raise InputError(f"the metadata entry {position} holds half a surrogate pair, which is no text; repair it")
 
 
 def _plain(value: Any) -> Any:

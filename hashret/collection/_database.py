@@ -242,7 +242,7 @@ _DISK_CODES = (
     sqlite3.SQLITE_TOOBIG,
     sqlite3.SQLITE_INTERRUPT,
 )
-_PRAGMAS = ("trusted_schema = OFF", "cell_size_check = ON")
+_PRAGMAS = ("cell_size_check = ON",)
 _WRITER_PRAGMAS = (
     "synchronous = FULL",
     "secure_delete = OFF",

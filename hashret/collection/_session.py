@@ -44,6 +44,7 @@ class Session:
         try:
             self.catalogue = Catalogue(path, writable=mode == "w")
             try:
+                self.catalogue.check_schema()
                 self.about = _create.about(self.catalogue)
                 self.view = View(path, self.catalogue, writable=mode == "w")
                 self._begin()
@@ -94,6 +95,20 @@ class Session:
                 _write.undo(self.view)
                 raise
             self.catalogue.trim_log()
+
+    @contextmanager
+    def lasting(self) -> Iterator[View]:
+        """One committed state for as long as it takes, while the session itself goes on."""
+        if self._pinned:
+            self._check_usable()
+            yield self.view
+            return
+        with self.reading():  # refuses a closed session
+            other = Session(self.path, mode="r", pinned=True)
+        try:
+            yield other.view
+        finally:
+            other.close()
 
     def refresh(self) -> bool:
         """Take over what was committed since the last call; whether anything was."""

@@ -10,10 +10,9 @@ from zlib import crc32
 
 import numpy as np
 
-from hashret.collection._catalogue import SCHEMA, Catalogue, index_sql
 from hashret.collection._view import View, check_header
 from hashret.collection.results import Verified
-from hashret.errors import CorruptError, InputError
+from hashret.errors import CorruptError
 
 _ROWS_AT_ONCE = 100_000
 
@@ -34,7 +33,7 @@ def verify(view: View) -> Verified:
             f"{view.file.path} is damaged: the checksum of {len(bad)} of its blocks is wrong (block {first}, of {rows} "
             "rows each); restore it from a backup, or save what is left with Collection.salvage"
         )
-    _check_schema(view.catalogue)
+    view.catalogue.check_schema()
     check_header(view.catalogue, view.file, view.state.generation)
     problems = [text for (text,) in view.catalogue.query("PRAGMA integrity_check(5)") if text != "ok"]
     if problems:
@@ -52,18 +51,6 @@ def bad_blocks(view: View) -> Iterator[int]:
         if stored.get(block) != crc32(view.codes[block * step : (block + 1) * step].data):
             yield block
     yield from sorted(block for block in stored if not 0 <= block < n_blocks)
-
-
-def _check_schema(catalogue: Catalogue) -> None:
-    found = {sql for (sql,) in catalogue.query("SELECT sql FROM sqlite_schema")}
-    wanted = set(SCHEMA)
-    for field, sql in catalogue.indexes().items():
-        try:
-            wanted.add(index_sql(field))
-        except InputError as error:
-            raise catalogue.damaged(f"the index {sql!r} is not one of hashret's") from error
-    if found != wanted:
-        raise catalogue.damaged(f"its tables are not those of hashret ({sorted(map(str, found ^ wanted))[0][:200]})")
 
 
 def _check_rows(view: View) -> None:

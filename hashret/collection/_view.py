@@ -168,7 +168,7 @@ class View:
             yield np.array(live, np.int64), [entries[r][0] for r in live], [entries[r][1] for r in live]
 
     def _checked(self, rows: Rows) -> Rows:
-        if len(rows) and int(rows.max()) >= self.state.n_rows:
+        if len(rows) and not (int(rows.min()) >= -1 and int(rows.max()) < self.state.n_rows):
             raise self.catalogue.damaged("an item lies outside the committed rows")
         return rows
 

@@ -158,8 +158,8 @@ class Collection:
 
     def __iter__(self) -> Iterator[Id]:
         """The ids in the order of insertion, of one state throughout."""
-        with self.snapshot() as fixed:
-            for _, ids, _ in fixed._session.view.everything():
+        with self._session.lasting() as view:
+            for _, ids, _ in view.everything():
                 yield from ids
 
     def get(self, ids: Any) -> Items:
@@ -334,8 +334,8 @@ class Collection:
 
     def export_to(self, path: str | Path) -> int:
         """Write all items to a file, in order: .npz, .npy (codes only) or .parquet; how many."""
-        with self.snapshot() as fixed:
-            return _transfer.export_to(fixed._session.view, self.n_bits, Path(path))
+        with self._session.lasting() as view:
+            return _transfer.export_to(view, self.n_bits, Path(path))
 
     def import_from(self, path: str | Path) -> int:
         """Add all items of a file that ``export_to`` wrote; how many.

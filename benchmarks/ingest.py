@@ -1,0 +1,185 @@
+"""What a collection costs: ingest, size, opening, memory, filters, deletes. Prints a table; one command:
+
+    python benchmarks/ingest.py [--n 1000000] [--large 10000000] [--out DIR]
+
+Each line has the figure, what it was measured on, and the bar it should keep. Timings are medians of ``--repeats``
+where the thing can be repeated; ingest is timed commit by commit, and every commit is durable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hashret.collection import Collection
+
+COMMIT = 10_000
+N_BITS = 128
+
+_COLD = """
+import resource, sys, time
+start = time.perf_counter()
+from hashret.collection import Collection
+imported = time.perf_counter()
+collection = Collection.open(sys.argv[1])
+opened = time.perf_counter()
+rss = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+length = len(collection)
+import numpy as np
+collection.search(np.zeros((1, collection.n_bits // 8), np.uint8), k=10)
+print(opened - imported, rss, time.perf_counter() - start)
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=1_000_000, help="items of the common collections")
+    parser.add_argument("--large", type=int, default=10_000_000, help="items of the large one; 0 leaves it out")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, help="where the collections are made; a temporary directory without")
+    args = parser.parse_args()
+    place = Path(tempfile.mkdtemp(dir=args.out))
+    try:
+        print(f"{'what':<58} {'figure':>14}  bar")
+        _integers(place, args.n)
+        _strings(place, args.n, args.repeats)
+        _cold_start(place, args.repeats)
+        if args.large:
+            _large(place, args.large, args.repeats)
+    finally:
+        shutil.rmtree(place)
+
+
+def _line(what: str, figure: str, bar: str = "") -> None:
+    print(f"{what:<58} {figure:>14}  {bar}", flush=True)
+
+
+def _codes(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, N_BITS // 8), np.uint8)
+
+
+def _fill(collection: Collection, count: int, batch: Callable[[int], dict[str, Any]]) -> tuple[float, float]:
+    """Codes a second, and the longest commit in seconds."""
+    codes = _codes(COMMIT)
+    times = []
+    for first in range(0, count, COMMIT):
+        more = batch(first)
+        start = time.perf_counter()
+        collection.add(codes, **more)
+        times.append(time.perf_counter() - start)
+    return count / sum(times), max(times)
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir())
+
+
+def _median(repeats: int, work: Callable[[], object]) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def _integers(place: Path, count: int) -> None:
+    shuffled = np.random.default_rng(1).permutation(count)
+    kinds: dict[str, Callable[[int], dict[str, Any]]] = {
+        "automatic ids": lambda first: {},
+        "integer ids in order": lambda first: {"ids": list(range(first, first + COMMIT))},
+        "integer ids in random order": lambda first: {"ids": shuffled[first : first + COMMIT]},
+    }
+    for name, batch in kinds.items():
+        path = place / name.replace(" ", "-")
+        with Collection.create(path, N_BITS) as collection:
+            rate, _ = _fill(collection, count, batch)
+            _line(f"ingest, {name}, {count:,} in commits of {COMMIT:,}", f"{rate:,.0f}/s", ">= 200,000/s")
+        _line(f"  bytes on disk an item ({N_BITS // 8} of code, 8 of id)", f"{_size(path) / count:.1f}")
+        shutil.rmtree(path)
+
+
+def _strings(place: Path, count: int, repeats: int) -> None:
+    path = place / "strings"
+    collection = Collection.create(path, N_BITS)
+
+    def batch(first: int) -> dict[str, Any]:
+        span = range(first, first + COMMIT)
+        return {"ids": [f"item-{i:08d}" for i in span], "metadata": [{"year": 1920 + i % 100, "n": i} for i in span]}
+
+    rate, _ = _fill(collection, count, batch)
+    _line(f"ingest, string ids and small metadata, {count:,}", f"{rate:,.0f}/s", ">= 80,000/s")
+    query = _codes(1, seed=2)
+    collection.search(query)
+    plain = _median(repeats, lambda: collection.search(query, k=10))
+    _line("search, one query, no filter", f"{plain * 1e3:.1f} ms")
+    slow = _median(3, lambda: collection.search(query, k=10, where={"year": 2019}))
+    _line("  where at 1 %, no index", f"{slow * 1e3:.0f} ms", "<= 1,000 ms at 10^6")
+    start = time.perf_counter()
+    collection.create_index("year")
+    _line("  making the index", f"{time.perf_counter() - start:.2f} s")
+    for where in ({"year": 2019}, {"year": {"gte": 2019}}, {"year": {"in": [2019, 1800]}}):
+        fast = _median(repeats, lambda where=where: collection.search(query, k=10, where=where))
+        _line(f"  where {where} at 1 %, indexed", f"{fast * 1e3:.1f} ms", "<= 20 ms at 10^6")
+    changed = [f"item-{i:08d}" for i in range(0, count, max(1, count // 100_000))]
+    codes = _codes(len(changed), seed=3)
+    start = time.perf_counter()
+    collection.delete(changed)
+    collection.upsert(codes, changed, [{"year": 1}] * len(changed))
+    _line(f"delete and upsert {len(changed):,} ids", f"{time.perf_counter() - start:.2f} s", "<= 5 s")
+    masked = _median(repeats, lambda: collection.search(query, k=10))
+    _line(f"search, one query, {collection.info().dead:,} rows dead", f"{masked * 1e3:.1f} ms")
+    start = time.perf_counter()
+    collection.compact()
+    _line("compact", f"{time.perf_counter() - start:.2f} s")
+    start = time.perf_counter()
+    collection.verify()
+    _line("verify", f"{time.perf_counter() - start:.2f} s")
+    collection.close()
+    _line("  bytes on disk an item (16 of code, 13 of id, 19 of metadata)", f"{_size(path) / count:.1f}")
+    shutil.rmtree(path)
+
+
+def _cold_start(place: Path, repeats: int) -> None:
+    path = place / "cold"
+    with Collection.create(path, N_BITS) as collection:
+        _fill(collection, 100_000, lambda first: {"metadata": [{"n": first}] * COMMIT})
+    command = [sys.executable, "-c", _COLD, str(path)]
+    took = _median(repeats, lambda: subprocess.run(command, check=True, capture_output=True))
+    _line("process start to first search, 100,000 items with metadata", f"{took:.2f} s", "<= 0.5 s")
+
+
+def _large(place: Path, count: int, repeats: int) -> None:
+    path = place / "large"
+    with Collection.create(path, N_BITS) as collection:
+        rate, longest = _fill(collection, count, lambda first: {"ids": np.arange(first, first + COMMIT)})
+    _line(f"ingest, integer ids, {count:,}", f"{rate:,.0f}/s", ">= 200,000/s")
+    _line("  longest commit", f"{longest * 1e3:.0f} ms", "<= 1,000 ms")
+    packed = count * N_BITS // 8
+    _line("  size / (packed codes + 8 bytes an id)", f"{_size(path) / (packed + 8 * count):.3f}", "<= 1.1")
+    _line("  size / packed codes", f"{_size(path) / packed:.3f}")
+    runs = [
+        subprocess.run([sys.executable, "-c", _COLD, str(path)], check=True, capture_output=True, text=True).stdout
+        for _ in range(repeats)
+    ]
+    opened = statistics.median(float(run.split()[0]) for run in runs)
+    resident = max(int(run.split()[1]) for run in runs)
+    _line(f"open {count:,}", f"{opened * 1e3:.1f} ms", "<= 50 ms")
+    _line("  resident memory, not searched", f"{resident / 1e6:.0f} MB", "<= 100 MB")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    main()

@@ -1,0 +1,331 @@
+"""A collection does what its verbs say, and refuses with sentences."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hashret
+from hashret.collection import Collection
+from hashret.errors import CodeError, InputError, LockedError, MismatchError, StorageError, UnknownIdError
+
+
+def test_add_get_search_in_the_order_of_insertion(path, codes, nearest):
+    data = codes(300)
+    with Collection.create(path, n_bits=16) as collection:
+        assert collection.add(data[:2], ids=["a", "b"], metadata=[{"year": 2020}, None]) == ["a", "b"]
+        assert list(collection.add(data[2:200])) == list(range(198))
+        collection.add(data[200:], ids=[1000 - i for i in range(100)])
+        assert len(collection) == 300
+        assert "a" in collection and 197 in collection and 198 not in collection and "197" not in collection
+        assert list(collection)[:4] == ["a", "b", 0, 1]
+        items = collection.get([5, "a"])
+        assert items.ids == [5, "a"] and items.metadata == [{}, {"year": 2020}]
+        np.testing.assert_array_equal(items.codes, data[[7, 0]])
+        np.testing.assert_array_equal(collection.codes("a"), data[:1])
+        hits = collection.search(data[:20], k=25)
+        for row in range(20):
+            ids, distances = nearest(collection, data[row], 25)
+            assert hits.ids[row].tolist() == ids and hits.distances[row].tolist() == distances
+        assert hits.distances.dtype == np.int32 and hits.ids.dtype == object
+        assert hits.metadata[0][hits.ids[0].tolist().index("a")] == {"year": 2020}
+
+
+def test_a_single_query_and_more_hits_than_items(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        empty = collection.search(codes(1)[0], k=3)
+        assert empty.ids.tolist() == [[None] * 3] and empty.distances.tolist() == [[-1] * 3]
+        assert empty.metadata == [[None] * 3]
+        collection.add(codes(2))
+        hits = collection.search(codes(1)[0], k=3)
+        assert hits.ids.shape == (1, 3) and hits.ids[0, 2] is None and hits.metadata[0][0] == {}
+
+
+def test_radius_is_inclusive(path):
+    with Collection.create(path, n_bits=8) as collection:
+        collection.add(np.array([[0b1], [0b11], [0b111]], np.uint8), ids=["one", "two", "three"])
+        hits = collection.search(np.zeros((1, 1), np.uint8), k=3, radius=2)
+        assert hits.ids.tolist() == [["one", "two", None]] and hits.distances.tolist() == [[1, 2, -1]]
+
+
+def test_deleted_items_are_gone_and_their_ids_free(path, codes, nearest):
+    data = codes(400)
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(data[:300])
+        collection.add(data[300:], ids=[f"s{i}" for i in range(100)])
+        collection.delete([*range(0, 300, 3), "s5", "s5"])
+        assert len(collection) == 299 and 3 not in collection and "s5" not in collection
+        ids, distances = nearest(collection, data[3], 10)
+        hits = collection.search(data[3], k=10)
+        assert hits.ids[0].tolist() == ids and hits.distances[0].tolist() == distances
+        collection.add(data[:2], ids=[3, "s5"])
+        assert list(collection)[-2:] == [3, "s5"]
+        assert collection.add(data[:1]) == range(300, 301)
+        collection.verify()
+
+
+def test_upsert_replaces_code_and_metadata_and_moves_to_the_end(path, codes):
+    data = codes(200)
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(data[:100], metadata=[{"n": i} for i in range(100)])
+        collection.upsert(data[100:103], [7, "new", 200], [{"n": -7}, {}, None])
+        assert len(collection) == 102 and list(collection)[-3:] == [7, "new", 200]
+        items = collection.get([7, "new"])
+        assert items.metadata == [{"n": -7}, {}]
+        np.testing.assert_array_equal(items.codes, data[100:102])
+        collection.upsert(data[:100], range(100))
+        assert collection.get(7).metadata == [{}] and len(collection) == 102
+        collection.verify()
+
+
+def test_automatic_ids_never_meet_given_ones(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(1), ids=[-5])
+        assert list(collection.add(codes(2))) == [0, 1]
+        collection.add(codes(1), ids=[50])
+        assert list(collection.add(codes(100))) == list(range(51, 151))
+        collection.delete(list(range(51, 151)))
+        assert list(collection.add(codes(1))) == [151]
+
+
+def test_ids_and_metadata_come_back_as_they_were_given(path, codes):
+    ids = [1, "1", "", "é🦜", "a'b\"c", -(2**63), 2**63 - 1, np.int32(7), np.str_("n")]
+    metadata = [
+        {"a": [1, 2.5, None, True], "b": {"c": "é🦜\n\\u0000"}},
+        {"big": 2**70, "np": np.float32(0.5), "array": np.arange(3)},
+        *({"i": i} for i in range(7)),
+    ]
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(9), ids, metadata)
+        collection.verify()
+    with Collection.open(path) as collection:
+        assert list(collection) == ids and [type(id) for id in collection] == [
+            int,
+            str,
+            str,
+            str,
+            str,
+            int,
+            int,
+            int,
+            str,
+        ]
+        back = collection.get(ids).metadata
+        assert back[0] == metadata[0] and back[1] == {"big": 2**70, "np": 0.5, "array": [0, 1, 2]}
+
+
+@pytest.mark.parametrize(
+    "ids, metadata, words",
+    [
+        (["a", "a", "b"], None, "'a' is given twice"),
+        ([4, 5, 4], None, "4 is given twice"),
+        (["new", "known", "x"], None, "'known' is in the collection already"),
+        ([500, 2, 501], None, "2 is in the collection already"),
+        ([True, 1, 2], None, "must be a str or an int, not True"),
+        ([1.0, 2, 3], None, "not 1.0"),
+        ([2**63, 2, 3], None, "64 bits"),
+        (["a\0", "b", "c"], None, "NUL"),
+        (["\ud800", "b", "c"], None, "surrogate"),
+        (["a", "b"], None, "3 codes need 3 ids"),
+        ([7, 8, 9], [{}, {}], "3 codes need 3 metadata"),
+        ([7, 8, 9], [{}, {}, {"a": float("nan")}], "entry 2"),
+        ([7, 8, 9], [{}, {}, {"a": object()}], "no JSON value"),
+        ([7, 8, 9], [{}, {}, {1: 2}], "keys of metadata"),
+        ([7, 8, 9], [{}, {}, {"a": "x\0"}], "NUL"),
+        ([7, 8, 9], [{}, {}, ["a"]], "must be a dict"),
+        ([7, 8, 9], [{}, {}, {"a": "\udfff"}], "entry 2"),
+        ([7, 8, 9], {"a": 1}, "a list with a dict for each code"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_and_leaves_no_trace(path, codes, ids, metadata, words):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100))
+        collection.delete(list(range(3, 100)))
+        collection.add(codes(1), ids=["known"])
+        before = (list(collection), collection.info())
+        with pytest.raises(InputError, match=words):
+            collection.add(codes(3), ids, metadata)
+        assert (list(collection), collection.info()) == before
+        collection.verify()
+        collection.add(codes(1))
+
+
+def test_deep_metadata_are_refused(path, codes):
+    deep: dict[str, object] = {}
+    for _ in range(150):
+        deep = {"d": deep}
+    with Collection.create(path, n_bits=16) as collection, pytest.raises(InputError, match="deeper"):
+        collection.add(codes(1), metadata=[deep])
+
+
+def test_unknown_ids_are_listed_and_nothing_is_deleted(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(3), ids=["a", "b", "c"])
+        with pytest.raises(UnknownIdError, match=r"'x', 1, 2, 3, 4 and 1 more"):
+            collection.delete(["a", "x", 1, 2, 3, 4, 5])
+        assert len(collection) == 3
+        with pytest.raises(UnknownIdError, match="'x'"):
+            collection.get(["a", "x"])
+
+
+def test_codes_of_another_width_are_refused(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        with pytest.raises(CodeError, match="16 bits"):
+            collection.add(codes(2, n_bits=24))
+        with pytest.raises(CodeError, match="queries"):
+            collection.search(codes(2, n_bits=24))
+        with pytest.raises(InputError, match="k, the number of hits"):
+            collection.search(codes(1), k=0)
+
+
+def test_another_model_is_refused(path):
+    with Collection.create(path, n_bits=16, fingerprint="f" * 64, model="model/") as collection:
+        collection.check_model("f" * 64)
+        with pytest.raises(MismatchError, match="were made by the model ffff"):
+            collection.check_model("e" * 64)
+        assert (collection.fingerprint, collection.model) == ("f" * 64, "model/")
+    with Collection.create(path.with_name("any"), n_bits=16) as collection:
+        collection.check_model("anything")
+
+
+def test_one_writer(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        with pytest.raises(LockedError, match="in this process"):
+            Collection.open(path, mode="w")
+        script = f"from hashret.collection import Collection; Collection.open({str(path)!r}, mode='w')"
+        second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert f"open for writing in process {os.getpid()}" in second.stderr
+        with Collection.open(path) as reader:
+            collection.add(codes(3))
+            assert len(reader) == 3
+            with pytest.raises(StorageError, match="mode='w'"):
+                reader.add(codes(1))
+    with Collection.open(path, mode="w") as collection:
+        assert len(collection) == 3
+
+
+def test_open_and_create_refuse_with_sentences(path, tmp_path, codes):
+    with pytest.raises(StorageError, match=r"make one with Collection\.create"):
+        Collection.open(path)
+    with pytest.raises(InputError, match="no mode 'a'"):
+        Collection.open(path, mode="a")
+    with pytest.raises(InputError, match="n_bits"):
+        Collection.create(path, n_bits=0)
+    assert not path.exists()
+    path.mkdir()
+    Collection.create(path, n_bits=16).close()  # an empty directory is taken
+    with pytest.raises(StorageError, match=r"open it with Collection\.open"):
+        Collection.create(path, n_bits=16)
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="exists"):
+        Collection.create(tmp_path / "file", n_bits=16)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "photos.hashret"]
+
+
+def test_a_closed_collection_says_so(path, codes):
+    collection = Collection.create(path, n_bits=16)
+    collection.close()
+    collection.close()
+    for use in (lambda: len(collection), lambda: collection.add(codes(1)), lambda: collection.snapshot()):
+        with pytest.raises(StorageError, match="closed"):
+            use()
+
+
+def test_a_forked_child_is_told_to_open_it_again(path):
+    with Collection.create(path, n_bits=16) as collection:
+        child = os.fork()
+        if child == 0:
+            try:
+                len(collection)
+            except StorageError as error:
+                os._exit(0 if "open it again" in str(error) else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_compaction_keeps_content_order_and_readers(path, codes, nearest):
+    data = codes(5000)
+    with Collection.create(path, n_bits=16) as collection, Collection.open(path) as reader:
+        collection.add(data[:3000])
+        collection.add(data[3000:4000], [f"s{i}" for i in range(1000)], [{"n": i % 7} for i in range(1000)])
+        collection.add(data[4000:])
+        collection.create_index("n")
+        fixed = reader.snapshot()
+        before = list(reader)
+        gone = [*range(0, 2000, 2), *range(2000, 2100), *(f"s{i}" for i in range(0, 1000, 3))]
+        collection.delete(gone)
+        kept = list(collection)
+        content = collection.get(kept)
+        collection.compact()
+        info = collection.info()
+        assert (info.generation, info.dead, info.count, info.indexes) == (2, 0, len(kept), ("n",))
+        assert [file.name for file in path.glob("codes-*")] == ["codes-000002.bin"]
+        for view in (collection, reader):
+            assert list(view) == kept
+            again = view.get(kept)
+            np.testing.assert_array_equal(again.codes, content.codes)
+            assert again.metadata == content.metadata
+            ids, distances = nearest(view, data[5], 20, lambda metadata: metadata.get("n") == 3)
+            hits = view.search(data[5], k=20, where={"n": 3})
+            assert hits.ids[0].tolist() == ids and hits.distances[0].tolist() == distances
+        assert list(fixed) == before and len(fixed.search(data[:1], k=5000).ids[0]) == 5000
+        fixed.verify()
+        assert fixed.refresh() and list(fixed) == kept
+        fixed.close()
+        collection.verify()
+        collection.compact()
+        assert collection.info().generation == 2  # nothing to do
+        collection.add(data[:10])
+        assert len(collection) == len(kept) + 10
+        collection.verify()
+
+
+def test_everything_can_be_deleted_and_compacted(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100))
+        collection.delete(list(collection))
+        collection.compact()
+        assert len(collection) == 0 and list(collection) == [] and collection.verify().rows == 0
+        assert list(collection.add(codes(1))) == [100]
+    with Collection.open(path) as collection:
+        assert collection.search(codes(1), k=1).ids[0, 0] == 100
+
+
+def test_snapshots_stay_and_readers_follow(path, codes):
+    with Collection.create(path, n_bits=16) as collection, Collection.open(path) as reader:
+        collection.add(codes(100))
+        with reader.snapshot() as fixed:
+            collection.delete([0])
+            collection.add(codes(1), ["x"], [{"a": 1}])
+            assert (len(fixed), len(reader), "x" in fixed, "x" in reader) == (100, 100, False, True)
+            assert 0 in fixed and 0 not in reader
+            assert fixed.search(codes(1), k=200).ids[0].tolist().count(None) == 100
+            seen = []
+            for id in collection:  # iterating is of one state, even while it changes
+                seen.append(id)
+                if len(seen) < 50:
+                    collection.delete([id])
+            assert len(seen) == 100 and len(collection) == 51
+
+
+def test_opening_loads_no_back_end_and_nothing_of_the_learning_side(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(10))
+    script = (
+        f"import sys; import hashret; c = hashret.Collection.open({str(path)!r}); len(c); c.get([0]); "
+        "print([m for m in ('faiss', 'torch', 'scipy', 'yaml', 'hashret.index') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_name_is_the_same(path):
+    assert hashret.Collection is Collection
+    with Collection.create(path) as collection:
+        assert (collection.n_bits, collection.mode, collection.path) == (128, "w", Path(path))
+        assert repr(collection).startswith("Collection(")
