@@ -11,6 +11,18 @@ from hashret.index.contract import CodeIndex
 from hashret.index.flat import FlatIndex
 from hashret.index.hnsw import HNSWIndex
 from hashret.index.ivf import IVFIndex
+from hashret.index.kinds import INDEXES, open_index
 from hashret.kernels import Hits, RangeHits
 
-__all__ = ["AsymmetricHits", "CodeIndex", "FlatIndex", "HNSWIndex", "Hits", "IVFIndex", "RangeHits", "rescore"]
+__all__ = [
+    "INDEXES",
+    "AsymmetricHits",
+    "CodeIndex",
+    "FlatIndex",
+    "HNSWIndex",
+    "Hits",
+    "IVFIndex",
+    "RangeHits",
+    "open_index",
+    "rescore",
+]

@@ -48,6 +48,8 @@ def whole(value: Any, name: str, *, least: int = 1) -> int:
 class ApproximateIndex(ABC):
     """A structure of FAISS beside all codes; see ``IVFIndex`` and ``HNSWIndex``.
 
+    Many threads may search at a time, but none while another adds or builds.
+
     Args:
         n_bits: width of the codes.
     """

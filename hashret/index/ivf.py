@@ -21,7 +21,7 @@ from hashret.kernels._faiss import faiss_threads, load_faiss
 from hashret.kernels.contract import Mask
 
 _LEAST = 4096  # codes; below, a scan takes less time than choosing cells
-_SAMPLE = 64  # codes of each cell that k-means sees
+_SAMPLE = 40  # codes of each cell that k-means sees
 _ROUNDS = 8  # of k-means
 
 

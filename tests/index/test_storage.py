@@ -11,7 +11,7 @@ import pytest
 
 import hashret
 from hashret.errors import CorruptError, StorageError, VersionError
-from hashret.index import FlatIndex
+from hashret.index import INDEXES, FlatIndex, open_index
 
 
 def saved(path, count=50, n_bits=100):
@@ -120,6 +120,18 @@ def test_what_is_no_file(tmp_path):
         FlatIndex.open(tmp_path / "absent")
     with pytest.raises(StorageError, match="cannot be read"):
         FlatIndex.open(tmp_path)
+
+
+def test_any_kind_is_opened_by_what_its_file_says(tmp_path):
+    for kind in INDEXES.names():
+        index = INDEXES.load(kind)(64)
+        index.add(np.eye(64, 8, dtype=np.uint8))
+        index.save(tmp_path / kind)
+        opened = open_index(tmp_path / kind)
+        assert type(opened) is type(index) and len(opened) == 64
+        np.testing.assert_array_equal(opened.search(index.codes[5], 1).rows, index.search(index.codes[5], 1).rows)
+    with pytest.raises(StorageError, match=r"kind 'tree', and this hashret knows flat, .*upgrade"):
+        open_index(header(tmp_path / "tree", kind=b"tree"))
 
 
 def header(path, **change):
