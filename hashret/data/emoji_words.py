@@ -85,9 +85,12 @@ def emoji_table(drawings: Collection[str]) -> list[Emoji]:
 
 
 def captions_of(emoji: Emoji) -> tuple[str, ...]:
-    """The captions: the name, the other names, and the keywords on one line."""
-    keywords = (", ".join(emoji.keywords),) if emoji.keywords else ()
-    return (emoji.name, *emoji.others, *keywords)
+    """The captions: the name, the other names, and the name with its keywords.
+
+    Keywords alone ("boy, man, men") fit many emoji; with the name before them they describe one.
+    """
+    described = (f"{emoji.name}: {', '.join(emoji.keywords)}",) if emoji.keywords else ()
+    return (emoji.name, *emoji.others, *described)
 
 
 def _name(alias: str, text: str) -> str:
