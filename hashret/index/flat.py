@@ -2,7 +2,7 @@
 
     add ─► growing buffer ─┐
     open ─► mapped file   ─┼─► codes (N, n_bytes) ─► kernels
-    over ─► caller's array ┘          └─► a back end's second layout, made when batches ask for it
+    over ─► caller's array ┘
 
 Must not know of ids, metadata or deletes; a mask hides rows.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,6 @@ from hashret.index.asymmetric import AsymmetricHits, search_asymmetric
 from hashret.index.storage import StoredIndex, read_index, write_index
 from hashret.kernels import Hits, RangeHits, choose_backend, range_search_checked, search_checked
 from hashret.kernels.contract import Mask
-
-_BATCH = 4  # a second layout pays from about 4 queries at a time
-_LAYOUT_AFTER = 32  # and its making (about 20 ns a code) is earned back by about 32 of them
 
 
 class FlatIndex:
@@ -51,8 +48,6 @@ class FlatIndex:
         self._count = 0
         self._owned = True
         self._stored: StoredIndex | None = None
-        self._layout: _Layout | None = None
-        self._batched = 0
         self._lock = threading.Lock()
 
     @classmethod
@@ -95,8 +90,6 @@ class FlatIndex:
         if not np.shares_memory(codes, given) and len(codes):
             raise CodeError("an index over existing codes needs them C-contiguous; pass np.ascontiguousarray(codes)")
         with self._lock:
-            if len(codes) != self._count:
-                self._layout, self._batched = None, 0
             self._buffer, self._count, self._owned, self._stored = codes, len(codes), False, None
 
     @property
@@ -144,7 +137,6 @@ class FlatIndex:
                 self._buffer, self._owned, self._stored = grown, True, None
             self._buffer[self._count : total] = new
             self._count = total
-            self._layout, self._batched = None, 0
 
     def search(self, queries: Codes, k: int, *, mask: Mask | None = None, radius: int | None = None) -> Hits:
         """The ``k`` nearest codes of each query, exactly, ordered by (distance, row).
@@ -162,16 +154,14 @@ class FlatIndex:
             CodeError: the queries do not fit ``n_bits``.
             InputError: ``k``, ``mask`` or ``radius`` cannot be used.
         """
-        codes = self.codes
         return search_checked(
-            codes,
+            self.codes,
             queries,
             k,
             n_bits=self._n_bits,
             mask=mask,
             radius=radius,
             backend=self._backend,
-            prepared=self._prepared(codes, queries),
         )
 
     def range_search(self, queries: Codes, radius: int, *, mask: Mask | None = None) -> RangeHits:
@@ -251,33 +241,3 @@ class FlatIndex:
             check_codes(self.codes, n_bits=self._n_bits)
         except CodeError as error:
             raise CorruptError(f"the index holds damaged codes: {error}") from error
-
-    def _prepared(self, codes: Codes, queries: Any) -> object | None:
-        """The back end's second layout of ``codes``, if it has one and enough batched queries have come to earn it."""
-        if not isinstance(queries, np.ndarray) or queries.ndim != 2 or len(queries) < _BATCH or not len(codes):
-            return None
-        name, module = choose_backend(self._backend)
-        prepare = getattr(module, "prepare", None)
-        if prepare is None:
-            return None
-        with self._lock:
-            if self._layout is not None and self._layout.fits(name, codes):
-                return self._layout.prepared
-            self._batched += len(queries)
-            if self._batched < _LAYOUT_AFTER:
-                return None
-            self._layout = _Layout(name, codes, prepare(codes, self._n_bits))
-            return self._layout.prepared
-
-
-class _Layout:
-    """What a back end prepared, and for which codes."""
-
-    def __init__(self, backend: str, codes: Codes, prepared: object) -> None:
-        self._backend = backend
-        self._address, self._count = codes.ctypes.data, len(codes)
-        self.prepared = prepared
-
-    def fits(self, backend: str, codes: Codes) -> bool:
-        """Whether it was made by this back end from these codes."""
-        return (backend, codes.ctypes.data, len(codes)) == (self._backend, self._address, self._count)

@@ -177,12 +177,8 @@ def search_checked(
     mask: Mask | None = None,
     radius: int | None = None,
     backend: str = "auto",
-    prepared: object | None = None,
 ) -> Hits:
-    """``search`` over codes that went through ``check_codes`` before, as those of an index have.
-
-    ``prepared`` is what the same back end's ``prepare`` made of the same codes.
-    """
+    """``search`` over codes that went through ``check_codes`` before, as those of an index have."""
     queries = check_queries(queries, n_bits=n_bits)
     k = check_k(k)
     radius = None if radius is None else check_radius(radius, n_bits=n_bits)
@@ -190,10 +186,8 @@ def search_checked(
     chosen = None
     if mask is not None:
         codes, mask, chosen = _gather(codes, check_mask(mask, len(codes)))
-        prepared = None if chosen is not None else prepared
     if not len(codes) or not len(queries):
         return _padded(len(queries), k)
-    extra = {} if prepared is None else {"prepared": prepared}
     distances, rows = module.search(
         codes,
         queries,
@@ -202,7 +196,6 @@ def search_checked(
         rows_mask=mask,
         radius=radius,
         threads=get_num_threads(),
-        **extra,
     )
     if chosen is not None:
         rows = np.where(rows < 0, rows, chosen[rows])

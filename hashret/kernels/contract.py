@@ -50,11 +50,7 @@ class RangeHits(NamedTuple):
 
 
 class Backend(Protocol):
-    """The functions of a back end.
-
-    A back end may also have ``prepare(codes, n_bits) -> object``, a second layout of the codes that makes batches
-    faster. Then its ``search`` takes the object as the keyword ``prepared``; an index keeps it until codes are added.
-    """
+    """The functions of a back end."""
 
     def available(self) -> bool:
         """Whether it can run here; cheap, and never an exception."""
