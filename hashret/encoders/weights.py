@@ -88,12 +88,12 @@ def load_pretrained(
             model = from_hub(hub_name, not online)
             return model, Origin("hub", f"{hub_name} from the model hub")
         except Exception as error:  # the hub's clients raise the errors of half a dozen libraries
-            reason = "the hub's answer was: " if online else "the hub cannot be reached and its cache has no copy: "
-            tried.append(reason + _first_line(error))
+            away = "the hub cannot be reached, and its cache has no copy"
+            tried.append(f"the hub's answer was: {_first_line(error)}" if online else away)
     if config.weights in ("auto", "package"):
         if provider is None:
             names = tuple(entry.name for entry in PROVIDERS if entry.modality == modality)
-            tried.append(f"no package carries {config.name!r}{nearest(config.name, names)}")
+            tried.append(f"no package carries {config.name!r}{nearest(config.name, names).rstrip('.')}")
         else:
             file = package_file(provider)
             if file is not None:
