@@ -24,6 +24,7 @@ from hashret.kernels.contract import (
     Hits,
     Mask,
     RangeHits,
+    Rows,
     check_k,
     check_mask,
     check_queries,
@@ -53,8 +54,9 @@ BACKENDS = Registry(
 
 _ORDER = ("native", "faiss", "numpy")
 _MODULES = ("native", "_faiss", "_numpy")
-_SELECTIVE = 8  # a mask that selects fewer than N / 8 rows: gathering them costs less than the scan saves
-_BLOCK_CELLS = 1 << 18  # distances of a block, 2 MB of words: stays in the cache
+_FEW_OF = 64  # gathering fewer than N / 64 rows costs less than a scan of the others
+_FEW_OF_BATCH, _BATCH = 8, 16  # and fewer than N / 8, where a batch of queries shares that cost
+_SPARSE = 32  # with fewer than N / 32 rows selected, most words of 8 rows are empty
 
 _threads: int | None = None
 
@@ -185,7 +187,7 @@ def search_checked(
     _, module = choose_backend(backend)
     chosen = None
     if mask is not None:
-        codes, mask, chosen = _gather(codes, check_mask(mask, len(codes)))
+        codes, mask, chosen = _gather(codes, check_mask(mask, len(codes)), len(queries))
     if not len(codes) or not len(queries):
         return _padded(len(queries), k)
     distances, rows = module.search(
@@ -239,7 +241,7 @@ def range_search_checked(
     _, module = choose_backend(backend)
     chosen = None
     if mask is not None:
-        codes, mask, chosen = _gather(codes, check_mask(mask, len(codes)))
+        codes, mask, chosen = _gather(codes, check_mask(mask, len(codes)), len(queries))
     if not len(codes) or not len(queries):
         return RangeHits(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
     hits = module.range_search(codes, queries, radius, n_bits=n_bits, rows_mask=mask, threads=get_num_threads())
@@ -252,15 +254,26 @@ def _fastest() -> str:
     return available_backends()[0]
 
 
-def _gather(codes: Codes, mask: Mask) -> tuple[Codes, Mask | None, Any]:
+def _gather(codes: Codes, mask: Mask, queries: int) -> tuple[Codes, Mask | None, Any]:
     """What to search: all codes with the mask, or, where it selects few, those few and their rows."""
     selected = int(np.count_nonzero(mask))
     if selected == len(mask):
         return codes, None, None
-    if selected * _SELECTIVE >= len(mask):
+    share = _FEW_OF if queries < _BATCH else _FEW_OF_BATCH
+    if selected * share >= len(mask):
         return codes, mask, None
-    chosen = np.flatnonzero(mask)  # ascending, so ties stay in row order
+    chosen = _true_rows(mask, selected)  # ascending, so ties stay in row order
     return np.take(codes, chosen, axis=0), None, chosen
+
+
+def _true_rows(mask: Mask, selected: int) -> Rows:
+    """The rows that a mask selects; of few, by looking at words of 8 rows first, in half the time."""
+    if selected * _SPARSE >= len(mask):
+        return np.flatnonzero(mask)
+    whole = len(mask) // 8 * 8
+    words = np.flatnonzero(mask[:whole].view(np.uint64) != 0)
+    at = np.flatnonzero(np.take(mask[:whole].reshape(-1, 8), words, axis=0))
+    return np.concatenate([8 * words[at >> 3] + (at & 7), whole + np.flatnonzero(mask[whole:])])
 
 
 def _padded(queries: int, k: int) -> Hits:

@@ -101,7 +101,7 @@ def test_batches(backend, truth, make_codes, queries):
     same(kernels.search(codes, batch, 10, n_bits=64, backend=backend), truth(codes, batch, 10))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.05, 0.5, 0.99, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.05, 0.5, 0.99, 1.0])
 def test_masks(backend, truth, make_codes, share):
     rng = np.random.default_rng(int(share * 1000))
     codes, queries = make_codes(rng, 3000, 72, "near"), make_codes(rng, 5, 72)
@@ -114,6 +114,8 @@ def test_masks(backend, truth, make_codes, share):
             same(kernels.search(codes, queries, k, n_bits=72, mask=form, backend=backend), expected)
     expected = truth.ranged(codes, queries, 36, mask=mask)
     same(kernels.range_search(codes, queries, 36, n_bits=72, mask=mask, backend=backend), expected)
+    many = make_codes(rng, 40, 72)
+    same(kernels.search(codes, many, 7, n_bits=72, mask=mask, backend=backend), truth(codes, many, 7, mask=mask))
 
 
 @pytest.mark.parametrize("radius", [0, 1, 30, 63, 64, 1000])
