@@ -1,0 +1,169 @@
+"""Full disks, read-only disks and limits: a sentence, the collection as before, and usable after."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hashret.collection import Collection
+from hashret.errors import StorageError
+
+
+def _mount(*arguments: str) -> None:
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small disk needs root")
+    if subprocess.run(["mount", *arguments], capture_output=True).returncode:
+        pytest.skip("this place does not let root mount")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory with 2 MB of space."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    _mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place))
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def _content(collection: Collection) -> tuple[list[object], bytes, list[dict[str, object]]]:
+    ids = list(collection)
+    items = collection.get(ids)
+    return ids, items.codes.tobytes(), items.metadata
+
+
+def _fill(place: Path, leave: int) -> Path:
+    """Take all space but ``leave`` bytes."""
+    free = shutil.disk_usage(place).free
+    ballast = place / "ballast"
+    ballast.write_bytes(b"x" * max(0, free - leave))
+    return ballast
+
+
+ADD_CODES: Callable[[Collection], object] = lambda c: c.add(np.zeros((200_000, 2), np.uint8))  # noqa: E731
+ADD_ITEMS: Callable[[Collection], object] = lambda c: c.add(  # noqa: E731
+    np.zeros((5000, 2), np.uint8), [f"more-{i}" for i in range(5000)], [{"text": "x" * 100}] * 5000
+)
+UPSERT: Callable[[Collection], object] = lambda c: c.upsert(  # noqa: E731
+    np.zeros((1000, 2), np.uint8), range(1000), [{"text": "x" * 500}] * 1000
+)
+COMPACT: Callable[[Collection], object] = lambda c: c.compact()  # noqa: E731
+INDEX: Callable[[Collection], object] = lambda c: c.create_index("text")  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    "work", [ADD_CODES, ADD_ITEMS, UPSERT, COMPACT, INDEX], ids=["codes", "items", "upsert", "compact", "index"]
+)
+@pytest.mark.parametrize("leave", [0, 50_000])
+def test_a_full_disk(small_disk, codes, work, leave):
+    path = small_disk / "c"
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(1000))
+        collection.add(
+            codes(1500, seed=1), [f"s{i}" for i in range(1500)], [{"text": f"{i}" * 20} for i in range(1500)]
+        )
+        collection.delete([*range(50), "s3"])
+        before = _content(collection)
+        ballast = _fill(small_disk, leave)
+        try:
+            work(collection)
+        except StorageError as error:
+            assert "cannot be" in str(error)
+            assert _content(collection) == before
+            collection.verify()
+        else:
+            assert leave or work is COMPACT or work is INDEX
+        ballast.unlink()
+        collection.upsert(codes(10, seed=2), range(100, 110))
+        assert len(collection) >= 2449
+        collection.compact()
+        collection.verify()
+        after = _content(collection)
+    with Collection.open(path) as reader:
+        assert _content(reader) == after
+
+
+def test_no_room_to_open_or_create(small_disk, codes):
+    path = small_disk / "c"
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(1000))
+    _fill(small_disk, 0)
+    with Collection.open(path) as reader:  # reading needs no room
+        assert len(reader) == 1000 and reader.search(codes(1000)[:1], k=1).distances[0, 0] == 0
+    with pytest.raises(StorageError, match="cannot be written"):
+        Collection.create(small_disk / "d", n_bits=16)
+    assert sorted(file.name for file in small_disk.iterdir()) == ["ballast", "c"]
+
+
+def test_a_file_size_limit(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(1000))
+        before = _content(collection)
+    script = f"""
+import resource, numpy as np
+from hashret.collection import Collection
+from hashret.errors import StorageError
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+collection = Collection.open({str(path)!r}, mode="w")
+try:
+    collection.add(np.zeros((300_000, 2), np.uint8))
+except StorageError as error:
+    print(error)
+assert len(collection) == 1000
+collection.verify()
+collection.add(np.zeros((1, 2), np.uint8))
+collection.close()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "cannot be written (File too large); nothing was changed" in done.stdout
+    with Collection.open(path) as reader:
+        assert len(reader) == 1001 and _content(reader)[0][:1000] == before[0]
+
+
+def test_a_read_only_disk(path, codes, tmp_path):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100), [f"s{i}" for i in range(100)], [{"n": i} for i in range(100)])
+    place = tmp_path / "fixed"
+    place.mkdir()
+    _mount("--bind", str(path.parent), str(place))
+    try:
+        _mount("-o", "remount,ro,bind", str(place))
+        with Collection.open(place / path.name) as reader:
+            assert len(reader) == 100 and reader.search(codes(1), k=1, where={"n": 7}).ids[0, 0] == "s7"
+            reader.verify()
+            with reader.snapshot() as fixed:
+                assert len(fixed) == 100
+            with Collection.open(path, mode="w") as writer:  # the same files, from where they can be written
+                writer.add(codes(1), ["late"])
+                assert "late" in reader
+        with pytest.raises(StorageError, match="mode='r'"):
+            Collection.open(place / path.name, mode="w")
+        with pytest.raises(StorageError, match="cannot be written"):
+            Collection.create(place / "new", n_bits=16)
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_directory_without_rights(path, codes):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100))
+    path.chmod(0o500)
+    try:
+        with pytest.raises(StorageError, match="mode='r'"):
+            Collection.open(path, mode="w")
+        with Collection.open(path) as reader:
+            assert len(reader) == 100
+    finally:
+        path.chmod(0o700)
