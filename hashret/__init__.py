@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from hashret.collection import Collection
     from hashret.engine import Engine
     from hashret.errors import HashretError
-    from hashret.kernels import hamming, set_num_threads
-    from hashret.index import FlatIndex
+    from hashret.index import FlatIndex, HNSWIndex, IVFIndex
+    from hashret.kernels import get_num_threads, hamming, set_num_threads
     from hashret.model import CrossModalHasher
 
 _HOMES = {
@@ -24,7 +24,10 @@ _HOMES = {
     "CrossModalHasher": "hashret.model",
     "Engine": "hashret.engine",
     "FlatIndex": "hashret.index",
+    "HNSWIndex": "hashret.index",
     "HashretError": "hashret.errors",
+    "IVFIndex": "hashret.index",
+    "get_num_threads": "hashret.kernels",
     "hamming": "hashret.kernels",
     "pack": "hashret.codes",
     "set_num_threads": "hashret.kernels",
@@ -36,7 +39,10 @@ __all__ = [
     "CrossModalHasher",
     "Engine",
     "FlatIndex",
+    "HNSWIndex",
     "HashretError",
+    "IVFIndex",
+    "get_num_threads",
     "hamming",
     "pack",
     "set_num_threads",
