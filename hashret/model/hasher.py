@@ -16,6 +16,7 @@ from hashret.encoders import Encoded, Encoder, build_encoder
 from hashret.errors import ConfigError, InputError
 from hashret.model import storage
 from hashret.model.config import MixerConfig, ModelConfig
+from hashret.model.devices import pick_device
 from hashret.model.mixers import SelfMixer
 from hashret.model.outputs import TowerOutput
 from hashret.model.tower import Tower
@@ -161,15 +162,21 @@ class CrossModalHasher(nn.Module):
         storage.save(self, Path(directory))
 
     @classmethod
-    def load(cls, directory: str | Path) -> CrossModalHasher:
+    def load(cls, directory: str | Path, *, device: str = "auto") -> CrossModalHasher:
         """The model that ``save`` wrote; needs no hub and no package of weights.
 
+        Args:
+            directory: of the model.
+            device: ``cpu``, ``cuda`` (``cuda:1``), or ``auto``: a GPU where there is one.
+
         Raises:
+            InputError: there is no such device here.
             StorageError: there is no model.
             CorruptError: a file is missing, damaged or changed.
             VersionError: a later hashret wrote it.
         """
-        return storage.load(cls, Path(directory))
+        where = pick_device(device)
+        return storage.load(cls, Path(directory)).to(where)
 
     def _logits(self, modality: str, items: Sequence[Any], *, batch_size: int) -> np.ndarray:
         tower = self.tower(modality)

@@ -25,6 +25,7 @@ from hashret.config import plain
 from hashret.data import Dataset, save_splits
 from hashret.errors import HashretError, StorageError, TrainingError
 from hashret.model import CrossModalHasher
+from hashret.model.devices import pick_device
 from hashret.training.config import RunConfig
 from hashret.training.features import fit_adapters, identity_of, pair_features, teacher_vectors, usable
 from hashret.training.trainer import Trainer, derive_seed
@@ -136,23 +137,6 @@ def train(
         curves=tuple(trainer.curves),
         figures=figures,
     )
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is a GPU where there is one.
-
-    Raises:
-        TrainingError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrainingError(f"the device {name!r} cannot be used here ({reason}); try cpu or auto") from error
-    return device
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,209 @@
+"""Wrong input: a sentence on stderr, exit code 2, no traceback, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+CASES = {
+    # the command line itself
+    "unknown command": (["serach", "x"], "did you mean 'search'"),
+    "no arguments": (["search"], "required"),
+    "k is no number": (["search", "{collection}", "red", "-k", "many"], "invalid int"),
+    # searching
+    "no collection": (["search", "{folder}/none.hashret", "red"], "none.hashret"),
+    "a file as collection": (["search", "{captions}", "red"], "captions.jsonl"),
+    "a folder that is none": (["search", "{folder}", "red"], "collection"),
+    "no query": (["search", "{collection}"], "one of text, image, code and id"),
+    "two queries": (["search", "{collection}", "red", "--id", "s1"], "text and id"),
+    "empty words": (["search", "{collection}", "  "], "empty"),
+    "k is zero": (["search", "{collection}", "red", "-k", "0"], "k"),
+    "k is negative": (["search", "{collection}", "red", "-k", "-3"], "k"),
+    "negative radius": (["search", "{collection}", "red", "--radius", "-1"], "radius"),
+    "unknown id": (["search", "{collection}", "--id", "nobody"], "nobody"),
+    "filter is no JSON": (["search", "{collection}", "red", "--where", "{year: 2000"], "JSON"),
+    "filter is a list": (["search", "{collection}", "red", "--where", "[1]"], "JSON object"),
+    "unknown operator": (["search", "{collection}", "red", "--where", '{"year": {"gt3": 1}}'], "gt"),
+    "query picture is missing": (["search", "{collection}", "--image", "{folder}/none.png"], "none.png"),
+    "query picture is text": (["search", "{collection}", "--image", "{captions}"], "captions.jsonl"),
+    "query picture is a folder": (["search", "{collection}", "--image", "{folder}"], ""),
+    "another model": (["search", "{collection}", "red", "--model", "{other}"], "model"),
+    "model is missing": (["search", "{collection}", "red", "--model", "{folder}/nothing"], "nothing"),
+    # encoding and indexing
+    "no model": (["encode", "{folder}/none", "--data", "{captions}", "--out", "{tmp}/c.npy"], "none"),
+    "data are missing": (["encode", "{model}", "--data", "{folder}/none.jsonl", "--out", "{tmp}/c.npy"], "none.jsonl"),
+    "an unknown built-in": (["encode", "{model}", "--data", "emojis", "--out", "{tmp}/c.npy"], "emoji"),
+    "an empty folder": (["index", "{model}", "--data", "{empty}", "--out", "{tmp}/x.hashret"], "empty"),
+    "an unknown split": (
+        ["encode", "{model}", "--data", "{captions}", "--split", "tset", "--out", "{tmp}/c.npy"],
+        "test",
+    ),
+    "too many bits": (
+        ["encode", "{model}", "--data", "{captions}", "--n-bits", "64", "--out", "{tmp}/c.npy"],
+        "32",
+    ),
+    "out exists": (["index", "{model}", "--data", "{captions}", "--out", "{collection}"], "exists"),
+    "out cannot be made": (
+        ["encode", "{model}", "--data", "{captions}", "--split", "test", "--out", "{captions}/x/c.npy"],
+        "cannot be written",
+    ),
+    "corrupt picture, strict": (
+        ["index", "{model}", "--data", "{broken}", "--strict", "--out", "{tmp}/x.hashret"],
+        "bad",
+    ),
+    "only corrupt pictures": (["index", "{model}", "--data", "{allbad}", "--out", "{tmp}/x.hashret"], "bad.png"),
+    "captions are no UTF-8": (["encode", "{model}", "--data", "{latin}", "--out", "{tmp}/c.npy"], "UTF-8"),
+    "a line is no JSON": (["encode", "{model}", "--data", "{nojson}", "--out", "{tmp}/c.npy"], "line 2"),
+    "duplicate ids": (["encode", "{model}", "--data", "{twice}", "--out", "{tmp}/c.npy"], "s0"),
+    # training
+    "no configuration": (["train", "{folder}/none.yaml", "--data", "{captions}", "--out", "{tmp}/r"], "none.yaml"),
+    "unknown configuration": (["train", "flikr8k", "--data", "{captions}", "--out", "{tmp}/r"], "'flickr8k'"),
+    "configuration is no YAML": (["train", "{badyaml}", "--data", "{captions}", "--out", "{tmp}/r"], "YAML"),
+    "an unknown key": (
+        ["train", "{config}", "--data", "{captions}", "--out", "{tmp}/r", "--set", "stages.heads.epocs=3"],
+        "'epochs'",
+    ),
+    "a wrong value": (
+        ["train", "{config}", "--data", "{captions}", "--out", "{tmp}/r", "--set", "stages.heads.lr=fast"],
+        "number",
+    ),
+    "an unknown loss": (
+        [
+            "train",
+            "{config}",
+            "--data",
+            "{captions}",
+            "--out",
+            "{tmp}/r",
+            "--set",
+            "stages.heads.losses.joint.kind=infonse",
+        ],
+        "infonce",
+    ),
+    "an override without value": (
+        ["train", "{config}", "--data", "{captions}", "--out", "{tmp}/r", "--set", "seed"],
+        "KEY=VALUE",
+    ),
+    "an unknown encoder": (
+        [
+            "train",
+            "{config}",
+            "--data",
+            "{captions}",
+            "--out",
+            "{tmp}/r",
+            "--set",
+            "model.towers.image.encoder.name=test_vti",
+        ],
+        "test_vti",
+    ),
+    "no captions": (["train", "{config}", "--data", "{bare}", "--out", "{tmp}/r"], "caption"),
+    "the run exists": (["train", "{config}", "--data", "{captions}", "--out", "{run}"], "resume"),
+    "resume with another configuration": (
+        ["train", "{config}", "--data", "{captions}", "--out", "{run}", "--resume", "--seed", "5"],
+        "configuration",
+    ),
+    "no such device": (
+        ["train", "{config}", "--data", "{captions}", "--out", "{tmp}/r", "--device", "cuda:7"],
+        "cuda:7",
+    ),
+    # measuring and looking
+    "bits are no numbers": (["eval", "{model}", "--data", "{captions}", "--bits", "64;256"], "64,256"),
+    "bits above the model's": (["eval", "{model}", "--data", "{captions}", "--bits", "64"], "32"),
+    "eval of a missing split": (["eval", "{model}", "--data", "{captions}", "--split", "dev"], "dev"),
+    "info of nothing": (["info", "{folder}/none"], "nothing at"),
+    "info of something else": (["info", "{captions}"], "captions.jsonl"),
+    "a damaged model": (["info", "{damaged}"], "model.json"),
+    "a model with cut weights": (["encode", "{cut}", "--data", "{captions}", "--out", "{tmp}/c.npy"], "safetensors"),
+}
+
+
+@pytest.fixture(scope="session")
+def places(world, tmp_path_factory) -> dict[str, Path]:
+    """The world, and broken variants of its files."""
+    root = tmp_path_factory.mktemp("bad")
+    lines = world.captions.read_text().splitlines()
+    made = {name: getattr(world, name) for name in ("folder", "captions", "config", "run", "model", "collection")}
+    for name in ("empty", "broken", "allbad", "bare"):
+        made[name] = root / name
+        made[name].mkdir()
+    shutil.copy(world.folder / "0.png", made["broken"] / "good.png")
+    for name in ("broken", "allbad"):
+        (made[name] / "bad.png").write_bytes((world.folder / "1.png").read_bytes()[:60])
+    shutil.copy(world.folder / "0.png", made["bare"] / "0.png")
+    texts = {
+        "latin": "\n".join(lines).replace("red", "rött").encode("latin-1"),
+        "nojson": "\n".join([lines[0], "{no", *lines[1:]]).encode(),
+        "twice": "\n".join([lines[0], *lines]).encode(),
+    }
+    for name, content in texts.items():
+        made[name] = world.folder / f"{name}.jsonl"  # beside the pictures that the lines name
+        made[name].write_bytes(content)
+    made["badyaml"] = root / "bad.yaml"
+    made["badyaml"].write_text("model: [unclosed")
+    for name in ("other", "damaged", "cut"):
+        made[name] = root / name
+        shutil.copytree(world.model, made[name])
+    (made["damaged"] / "model.json").write_text("{")
+    weights = made["cut"] / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    _reseed(world, made["other"])
+    return made
+
+
+def _reseed(world, target: Path) -> None:
+    """Put an intact model with other weights at ``target``."""
+    import torch
+
+    from hashret.model import CrossModalHasher
+
+    model = CrossModalHasher.load(world.model)
+    with torch.no_grad():
+        next(model.tower("text").head.parameters()).add_(1.0)
+    model.save(target)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_wrong_input_is_told_in_a_sentence(case, places, run_cli, tmp_path):
+    arguments, expected = CASES[case]
+    filled = [_fill(argument, {**places, "tmp": tmp_path}) for argument in arguments]
+    collection = sorted((path.name, path.stat().st_size) for path in places["collection"].iterdir())
+
+    code, _, err = run_cli(*filled)
+
+    assert code == 2
+    assert "Traceback" not in err
+    assert expected in err
+    assert sorted((path.name, path.stat().st_size) for path in places["collection"].iterdir()) == collection
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def _fill(argument: str, places: dict[str, Path]) -> str:
+    for name, path in places.items():
+        argument = argument.replace("{" + name + "}", str(path))
+    return argument
+
+
+def test_a_corrupt_picture_among_good_ones_is_named_and_left_out(places, run_cli, tmp_path):
+    code, out, err = run_cli("index", places["model"], "--data", places["broken"], "--out", tmp_path / "x.hashret")
+    assert code == 0
+    assert "1 items" in out
+    assert "bad.png" in err
+
+
+def test_k_above_the_number_of_items_gives_them_all(places, run_cli):
+    _, out, _ = run_cli("search", places["collection"], "red", "-k", 1000, "--json")
+    assert len(json.loads(out)["hits"]) == 48
+
+
+def test_an_empty_collection_finds_nothing(places, run_cli, tmp_path):
+    from hashret import Collection, CrossModalHasher
+
+    fingerprint = CrossModalHasher.load(places["model"]).fingerprint
+    path = tmp_path / "empty.hashret"
+    Collection.create(path, n_bits=32, fingerprint=fingerprint, model=places["model"]).close()
+    code, out, _ = run_cli("search", path, "red")
+    assert (code, out.strip()) == (0, "nothing found")

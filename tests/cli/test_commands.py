@@ -1,0 +1,130 @@
+"""The commands on a small world, as a user would call them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hashret.cli import COMMANDS
+
+
+def test_the_overview_names_every_command(run_cli):
+    code, out, _ = run_cli()
+    assert code == 0
+    assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_by_example(run_cli, command):
+    code, out, _ = run_cli(command, "--help")
+    assert code == 0
+    assert f"hashret {command}" in out.split("examples:")[1]
+
+
+def test_version(run_cli):
+    assert run_cli("--version")[1].startswith("hashret ")
+
+
+def test_a_run_keeps_what_it_came_from(world):
+    assert {"config.yaml", "splits.json", "curves.csv", "figures.json", "model"} <= {
+        p.name for p in world.run.iterdir()
+    }
+
+
+def test_words_find_pictures(world, run_cli):
+    code, out, _ = run_cli("search", world.collection, "a red circle", "-k", 3)
+    assert code == 0
+    assert len(out.splitlines()) == 4  # a header and three hits
+
+
+def test_json_of_a_search_is_json(world, run_cli):
+    _, out, _ = run_cli("search", world.collection, "a red circle", "-k", 4, "--json")
+    hits = json.loads(out)["hits"]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4]
+    assert [hit["distance"] for hit in hits] == sorted(hit["distance"] for hit in hits)
+    assert all(hit["metadata"]["captions"] for hit in hits)
+
+
+def test_a_picture_finds_itself(world, run_cli):
+    _, out, _ = run_cli("search", world.collection, "--image", world.folder / "7.png", "--json")
+    hits = json.loads(out)["hits"]
+    assert hits[0]["distance"] == 0
+    assert "s7" in {hit["id"] for hit in hits if hit["distance"] == 0}
+
+
+def test_an_item_finds_itself(world, run_cli):
+    _, out, _ = run_cli("search", world.collection, "--id", "s7", "--radius", 0, "--json")
+    assert "s7" in {hit["id"] for hit in json.loads(out)["hits"]}
+
+
+def test_a_filter_narrows_the_hits(world, run_cli):
+    where = json.dumps({"year": {"gte": 2040}})
+    _, out, _ = run_cli("search", world.collection, "a bar", "--where", where, "-k", 48, "--json")
+    hits = json.loads(out)["hits"]
+    assert len(hits) == 8
+    assert all(hit["metadata"]["year"] >= 2040 for hit in hits)
+
+
+def test_a_page_of_hits_shows_pictures(world, run_cli, tmp_path):
+    page = tmp_path / "hits.html"
+    assert run_cli("search", world.collection, "a bar", "-k", 3, "--html", page)[0] == 0
+    assert page.read_text().count("data:image/") >= 3
+
+
+@pytest.mark.parametrize(("modality", "count"), [("image", 16), ("text", 32)])
+def test_encode_writes_codes_and_ids(world, run_cli, tmp_path, modality, count):
+    out = tmp_path / "codes.npy"
+    arguments = ("--data", world.captions, "--split", "test", "--modality", modality, "--n-bits", 16)
+    code, _, _ = run_cli("encode", world.model, *arguments, "--out", out)
+    assert code == 0
+    assert np.load(out).shape == (count, 2)
+    assert len(json.loads((tmp_path / "codes.ids.json").read_text())) == count
+
+
+def test_captions_can_be_indexed(world, run_cli, tmp_path):
+    out = tmp_path / "names.hashret"
+    arguments = ("--data", world.captions, "--split", "test", "--modality", "text", "--out", out)
+    assert run_cli("index", world.model, *arguments)[0] == 0
+    _, found, _ = run_cli("search", out, "--image", world.folder / "40.png", "-k", 2, "--json")
+    assert all("#" in hit["id"] for hit in json.loads(found)["hits"])
+
+
+def test_eval_gives_codes_floats_and_chance(world, run_cli):
+    code, out, _ = run_cli("eval", world.model, "--data", world.captions, "--json", "--cache", world.folder / "cache")
+    assert code == 0
+    figures = json.loads(out)
+    assert (figures["n_images"], figures["n_captions"]) == (16, 32)
+    assert set(figures["codes"]) == set(figures["asymmetric"]) == {"16", "32"}
+    assert figures["codes"]["32"]["t2i"]["R@10"] >= figures["codes"]["32"]["t2i"]["R@1"]
+    assert figures["codes"]["32"]["chance"]["t2i"]["R@1"] == pytest.approx(100 / 16)
+    assert {"i2t AP@all, 16 bits", "t2i AP@all, 32 bits"} <= set(figures["labels"])
+
+
+def test_eval_at_chosen_lengths(world, run_cli):
+    _, out, _ = run_cli("eval", world.model, "--data", world.captions, "--bits", "16")
+    assert "16 bits" in out
+    assert "32 bits" not in out
+
+
+@pytest.mark.parametrize(("part", "kind"), [("run", "training run"), ("model", "model"), ("collection", "collection")])
+def test_info_knows_what_a_path_is(world, run_cli, part, kind):
+    code, out, _ = run_cli("info", getattr(world, part), "--json")
+    assert code == 0
+    assert json.loads(out)["kind"] == kind
+
+
+def test_resume_of_a_finished_run_changes_nothing(world, run_cli):
+    before = (world.run / "model" / "model.safetensors").read_bytes()
+    arguments = (world.config, "--data", world.captions, "--out", world.run, "--cache", world.folder / "cache")
+    assert run_cli("train", *arguments, "--resume")[0] == 0
+    assert (world.run / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_module_is_the_command_line(world):
+    command = [sys.executable, "-m", "hashret", "info", str(world.model)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "fingerprint" in answer.stdout
