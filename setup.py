@@ -27,5 +27,5 @@ setup(
             extra_link_args=["-pthread"] if UNIX else [],
             optional=True,
         )
-    ]
+    ],
 )

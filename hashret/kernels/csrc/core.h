@@ -17,7 +17,9 @@
 #define HR_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define HR_POPCOUNT(x) ((uint32_t)__builtin_popcountll(x))
 #define HR_LOWEST(x) ((uint32_t)__builtin_ctzll(x))
+#define HR_PREFETCH(p) __builtin_prefetch(p, 0, 2)
 #else
+#define HR_PREFETCH(p) ((void)0)
 #define HR_INLINE static inline
 #define HR_UNLIKELY(x) (x)
 static inline uint32_t HR_POPCOUNT(uint64_t x) {
@@ -77,6 +79,12 @@ HR_INLINE void hr_keep(hr_selection *s, uint32_t distance, uint64_t row) {
     while (s->nearer >= s->wanted) s->nearer -= s->counts[--s->below];
 }
 
+/* Query q of n asks for its share of the rows that come next, so that they arrive while the queries are worked on. */
+HR_INLINE void hr_prefetch_share(const uint8_t *next, size_t bytes, size_t q, size_t n) {
+    size_t lines = (bytes / 64 + n - 1) / n;
+    for (size_t line = q * lines; line < (q + 1) * lines && line * 64 < bytes; line++) HR_PREFETCH(next + line * 64);
+}
+
 /* Look at rows one by one. */
 HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t words, const uint64_t *query,
                             const uint64_t *mask, uint64_t first, hr_selection *selection) {
@@ -94,13 +102,18 @@ HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t 
 typedef struct {
     const char *name;
     uint32_t lanes; /* rows of a bit-sliced block; 0 = this level has no such kernel */
-    uint32_t sliced_from[2]; /* queries in a batch from which it beats the scan: codes of one word, wider ones */
+    uint32_t sliced_from[3]; /* queries in a batch from which it beats the scan: codes of one word, two, more */
     size_t table_bytes_unit; /* tables of 16 bit planes */
 
     /* Look at `n` rows of `words` 64-bit words for one query; `first` is the row number of the first, `mask` has a bit
      * for each row or is NULL. */
     void (*scan)(const uint8_t *rows, size_t n, size_t words, const uint64_t *query, const uint64_t *mask,
                  uint64_t first, hr_selection *selection);
+
+    /* The same for some queries and codes of two or four words, or NULL; `stage` is aligned scratch of as many bytes as
+     * the rows. */
+    void (*columns)(const uint8_t *rows, size_t n, size_t words, const uint64_t *queries, size_t n_queries,
+                    const uint64_t *mask, uint64_t first, uint8_t *stage, hr_selection *selections);
 
     /* The same for a block of `lanes` rows and many queries. `mask` has `lanes` bits. `tables` is aligned scratch of
      * hr_tables_bytes, and `offsets` holds `stride` numbers a query, made by lay_out. */
@@ -125,7 +138,7 @@ HR_INLINE uint32_t hr_steps(uint32_t n_bits) { /* of the start value: the power 
 HR_INLINE size_t hr_tables_bytes(const hr_level *level, uint32_t n_bits) {
     return 2 * (level->lanes / 8) + hr_units(n_bits) * level->table_bytes_unit /* start values and tables */
            + (size_t)hr_units(n_bits + 48) * 16 * (level->lanes / 8)           /* bit planes, in whole words */
-           + 4096;                                                             /* transposition */
+           + (size_t)128 * 8 * (level->lanes / 8); /* transposition (at most 4,096), or what is kept between halves */
 }
 
 #endif

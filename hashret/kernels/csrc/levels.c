@@ -110,12 +110,12 @@ HR_TARGET_END
 static const hr_level level_scalar = {.name = "scalar", .scan = scan_plain};
 #if defined(HR_X86)
 static const hr_level level_popcnt = {.name = "scalar", .scan = scan_popcnt};
-static const hr_level level_sse2 = {"sse2", 128, {12, 12}, unit_bytes_128, scan_popcnt, sliced_128, lay_out_128};
-static const hr_level level_avx2 = {"avx2", 256, {4, 6}, unit_bytes_256, scan_256, sliced_256, lay_out_256};
-static const hr_level level_avx512 = {"avx512", 512, {4, 6}, unit_bytes_512, scan_512, sliced_512, lay_out_512};
-static const hr_level level_vpopcnt = {"vpopcnt", 512, {4, 6}, unit_bytes_vp, scan_vp, sliced_vp, lay_out_vp};
+static const hr_level level_sse2 = {"sse2", 128, {12, 12, 12}, unit_bytes_128, scan_popcnt, NULL, sliced_128, lay_out_128};
+static const hr_level level_avx2 = {"avx2", 256, {4, 6, 6}, unit_bytes_256, scan_256, NULL, sliced_256, lay_out_256};
+static const hr_level level_avx512 = {"avx512", 512, {4, 6, 6}, unit_bytes_512, scan_512, NULL, sliced_512, lay_out_512};
+static const hr_level level_vpopcnt = {"vpopcnt", 512, {100, 32, 32}, unit_bytes_vp, scan_vp, columns_vp, sliced_vp, lay_out_vp};
 #elif defined(HR_NEON)
-static const hr_level level_neon = {"neon", 128, {8, 8}, unit_bytes_128, scan_plain, sliced_128, lay_out_128};
+static const hr_level level_neon = {"neon", 128, {8, 8, 8}, unit_bytes_128, scan_plain, NULL, sliced_128, lay_out_128};
 #endif
 
 const hr_level *hr_levels[8];

@@ -16,6 +16,7 @@
 enum {
     CHUNK_ROWS = 8192,          /* a multiple of every block and of 64 */
     TILE_QUERIES = 1024,        /* their layouts stay in the L2 cache at 256 bits */
+    SCAN_BYTES = 16384,         /* rows that a few queries look at in turn; they stay in the L1 cache */
     THREAD_BYTES = 1 << 20,     /* codes looked at (bytes x queries) that are worth a thread */
 };
 #define TILE_BYTES ((size_t)256 << 20) /* most memory that the selections of a tile take in a thread */
@@ -25,7 +26,7 @@ typedef struct {
     const hr_level *level;
     size_t words, tile, stride;
     uint64_t *queries; /* of this tile, in whole words */
-    int sliced;
+    int sliced, columns;
     size_t next_chunk, n_chunks;
 #ifdef HR_THREADS
     pthread_mutex_t lock;
@@ -106,9 +107,16 @@ static void search_chunk(worker *w, size_t chunk) {
         rows = w->padded;
     }
     if (!job->sliced) {
-        for (size_t q = 0; q < job->tile; q++)
-            if (w->selections[q].below)
-                level->scan(rows, n, words, job->queries + q * words, mask, first, &w->selections[q]);
+        size_t step = job->tile == 1 ? n : (SCAN_BYTES / (words * 8) + 63) / 64 * 64;
+        for (size_t row = 0; row < n; row += step)
+            if (job->columns)
+                level->columns(rows + row * words * 8, n - row < step ? n - row : step, words, job->queries, job->tile,
+                               mask == NULL ? NULL : mask + row / 64, first + row, w->scratch, w->selections);
+            else for (size_t q = 0; q < job->tile; q++)
+                if (w->selections[q].below)
+                    level->scan(rows + row * words * 8, n - row < step ? n - row : step, words,
+                                job->queries + q * words, mask == NULL ? NULL : mask + row / 64, first + row,
+                                &w->selections[q]);
         return;
     }
     size_t lanes = level->lanes;
@@ -138,7 +146,7 @@ static int worker_open(worker *w, job *job) {
     for (size_t q = 0; q < job->tile; q++)
         if (!hr_selection_open(&w->selections[q], request->n_bits, request->below, request->wanted)) return 0;
     int copies = request->n_bytes != job->words * 8;
-    size_t scratch = job->sliced ? (hr_tables_bytes(level, request->n_bits) + 63) / 64 * 64 : 0;
+    size_t scratch = job->sliced ? (hr_tables_bytes(level, request->n_bits) + 63) / 64 * 64 : job->columns ? SCAN_BYTES : 0;
     size_t padded = (copies || job->sliced) ? (CHUNK_ROWS + (size_t)level->lanes) * job->words * 8 : 0;
     if (scratch + padded) {
         w->memory = malloc(scratch + padded + 64);
@@ -257,7 +265,8 @@ int hr_search(const hr_request *request, hr_receive receive, void *context) {
         job job = {.request = request, .level = level, .words = words, .queries = queries};
         job.tile = request->n_queries - first < most ? request->n_queries - first : most;
         job.stride = (HR_START + hr_units(request->n_bits) * HR_UNIT_LOADS + 31) / 32 * 32;
-        job.sliced = level->lanes && job.tile >= level->sliced_from[words > 1];
+        job.sliced = level->lanes && job.tile >= level->sliced_from[words > 2 ? 2 : words - 1];
+        job.columns = !job.sliced && job.tile > 1 && level->columns != NULL && (words == 2 || words == 4);
         job.n_chunks = (request->n_rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
         copy_rows(request->queries + first * request->n_bytes, job.tile, request->n_bytes, words, (uint8_t *)queries);
         size_t worth = request->n_rows * request->n_bytes / THREAD_BYTES * job.tile + 1;

@@ -1,0 +1,174 @@
+"""The C extension: every SIMD level against the plain truth, and what happens where it is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hashret import kernels
+from hashret.errors import InputError, MissingExtraError
+from hashret.kernels import native
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = native.available()
+needs_native = pytest.mark.skipif(not BUILT, reason="the C extension was not built here")
+
+
+@pytest.fixture(params=native.levels() if BUILT else ())
+def level(request):
+    """Every SIMD level of this machine, one after the other."""
+    before = native.level()
+    native.use_level(request.param)
+    yield request.param
+    native.use_level(before)
+
+
+def agrees(codes, queries, k, truth, *, n_bits, mask=None, radius=None, threads=1):
+    got = native.search(
+        codes, queries, min(k, len(codes)), n_bits=n_bits, rows_mask=mask, radius=radius, threads=threads
+    )
+    for a, b in zip(got, truth(codes, queries, min(k, len(codes)), mask=mask, radius=radius)):
+        np.testing.assert_array_equal(a, b)
+    if radius is not None:
+        found = native.range_search(codes, queries, radius, n_bits=n_bits, rows_mask=mask, threads=threads)
+        for a, b in zip(found, truth.ranged(codes, queries, radius, mask=mask)):
+            np.testing.assert_array_equal(a, b)
+
+
+@needs_native
+@pytest.mark.parametrize("n_bits", [1, 13, 16, 64, 100, 128, 192, 256, 300, 576, 4096])
+@pytest.mark.parametrize("queries", [1, 3, 40])
+def test_every_level_and_width(level, truth, make_codes, n_bits, queries):
+    rng = np.random.default_rng(n_bits)
+    codes = make_codes(rng, 700 if n_bits < 1000 else 300, n_bits)
+    agrees(codes, make_codes(rng, queries, n_bits), 10, truth, n_bits=n_bits)
+
+
+@needs_native
+@pytest.mark.parametrize("n_bits", [64, 128, 256])
+@pytest.mark.parametrize("count", [63, 64, 511, 512, 513, 8191, 8193])
+def test_rows_at_the_edges_of_blocks(level, truth, make_codes, n_bits, count):
+    rng = np.random.default_rng(count)
+    codes, queries = make_codes(rng, count, n_bits), make_codes(rng, 35, n_bits)
+    queries[0] = codes[-1]
+    agrees(codes, queries[:1], 3, truth, n_bits=n_bits)
+    agrees(codes, queries, 3, truth, n_bits=n_bits)
+
+
+@needs_native
+@pytest.mark.parametrize("n_bits", [64, 128, 200, 256])
+def test_batches_larger_than_a_tile(level, truth, make_codes, n_bits):
+    rng = np.random.default_rng(n_bits)
+    agrees(make_codes(rng, 600, n_bits), make_codes(rng, 1100, n_bits), 4, truth, n_bits=n_bits)
+
+
+@needs_native
+def test_random_cases_at_every_level(level, truth, make_codes):
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        n_bits = int(rng.choice([8, 30, 64, 64, 96, 128, 128, 200, 256, 256, 320, 1000]))
+        codes = make_codes(rng, int(rng.integers(1, 1500)), n_bits, str(rng.choice(["random", "duplicates", "near"])))
+        queries = make_codes(rng, int(rng.choice([1, 2, 5, 34, 101])), n_bits)
+        queries[0] = codes[rng.integers(len(codes))]
+        mask = rng.random(len(codes)) < rng.choice([0.0, 0.01, 0.5, 1.0]) if rng.random() < 0.5 else None
+        radius = int(rng.integers(0, n_bits + 1)) if rng.random() < 0.5 else None
+        agrees(codes, queries, int(rng.choice([1, 10, 200])), truth, n_bits=n_bits, mask=mask, radius=radius)
+
+
+@needs_native
+@pytest.mark.parametrize("queries", [1, 7, 40])
+def test_threads_share_the_rows(level, truth, make_codes, queries):
+    rng = np.random.default_rng(11)
+    codes, batch = make_codes(rng, 140_000 // 7, 512), make_codes(rng, queries, 512)
+    batch[0] = codes[19_000]
+    mask = rng.random(len(codes)) < 0.3
+    for threads in (2, 3, 100):
+        agrees(codes, batch, 20, truth, n_bits=512, threads=threads)
+        agrees(codes, batch[:3], 20, truth, n_bits=512, mask=mask, radius=250, threads=threads)
+
+
+@needs_native
+@pytest.mark.parametrize("n_bits", [8, 64, 256])
+def test_the_whole_range(level, truth, make_codes, n_bits):
+    """Radius 0 and n_bits, where nothing or everything is near, and distances of exactly n_bits."""
+    rng = np.random.default_rng(2)
+    codes = make_codes(rng, 600, n_bits, "extreme")
+    queries = np.concatenate([codes[:20], ~codes[:20]])
+    for radius in (0, n_bits - 1, n_bits):
+        agrees(codes, queries, 5, truth, n_bits=n_bits, radius=radius)
+        agrees(codes, queries[:1], 600, truth, n_bits=n_bits, radius=radius)
+
+
+@needs_native
+def test_buffers_that_do_not_fit_are_refused():
+    module = native.extension()
+    codes, out = np.zeros((4, 8), np.uint8), (np.zeros((1, 2), np.int32), np.zeros((1, 2), np.int64))
+    module.search(codes, codes[:1], 2, None, 64, -1, 1, *out)
+    for arguments in (
+        (codes, codes[:1], 3, None, 64, -1, 1, *out),
+        (codes, codes[:1], 2, np.ones(3, bool), 64, -1, 1, *out),
+        (codes.ravel()[:9].copy(), codes[:1], 2, None, 64, -1, 1, *out),
+        (codes, codes[:1], 2, None, 0, -1, 1, *out),
+        (codes, codes[:1], 2, None, 5000, -1, 1, *out),
+        (codes, codes[:1], 0, None, 64, -1, 1, *out),
+    ):
+        with pytest.raises(ValueError):
+            module.search(*arguments)
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, cwd=ROOT, capture_output=True, text=True
+    )
+
+
+@needs_native
+def test_the_environment_forces_a_level():
+    for name in native.levels():
+        done = run("from hashret.kernels import native; print(native.level())", HASHRET_SIMD=name)
+        assert done.stdout.strip() == name, done.stderr
+    done = run("from hashret.kernels import native; native.level()", HASHRET_SIMD="mmx")
+    assert "there is no SIMD level 'mmx' on this machine" in done.stderr
+
+
+@needs_native
+def test_an_unknown_level_is_refused():
+    with pytest.raises(InputError, match="no SIMD level 'mmx'"):
+        native.use_level("mmx")
+
+
+def test_without_the_extension_other_back_ends_search(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hashret.kernels._native", None)
+    monkeypatch.setattr(native, "_loaded", None)
+    assert not native.available()
+    assert "native" not in kernels.available_backends()
+    codes = np.arange(32, dtype=np.uint8).reshape(4, 8)
+    assert kernels.search(codes, codes[2], 1, n_bits=64).rows.tolist() == [[2]]
+    with pytest.raises(MissingExtraError, match="C compiler"):
+        native.extension()
+    with pytest.raises(InputError, match="cannot run here"):
+        kernels.search(codes, codes[2], 1, n_bits=64, backend="native")
+
+
+def test_a_build_without_a_compiler_succeeds_without_the_extension(tmp_path):
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "hashret/kernels/csrc", tmp_path / "hashret/kernels/csrc")
+    for name in ("README.md", "LICENSE"):
+        (tmp_path / name).touch()
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        cwd=tmp_path,
+        env=os.environ | {"CC": "/nonexistent/compiler"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hashret.kernels._native" in done.stderr + done.stdout
+    assert not list((tmp_path / "hashret/kernels").glob("_native*"))
