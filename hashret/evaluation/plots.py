@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def draw(plot: Plot, *, size: str = "wide") -> Any:
         axes.set_ylabel(plot.y_label)
         if plot.log_x:
             _powers_of_two(axes, [x for series in plot.series for x in series.x])
+        elif all(float(x).is_integer() for series in plot.series for x in series.x):
+            axes.xaxis.set_major_locator(require("matplotlib.ticker", extra="learn").MaxNLocator(integer=True))
         if plot.from_zero:
             axes.set_ylim(bottom=0)
         if len(plot.series) > 1:
@@ -107,7 +110,7 @@ def curves(rows: Sequence[Mapping[str, Any]] | str | Path) -> Plots:
 
     Args:
         rows: a mapping an epoch, or the path of ``curves.csv``. The first column named "epoch" is the x axis, names
-            with "loss" go to the left plot, "R@…" and "rSum" to the right ones.
+            with "loss", "R@…" and "rSum…" each have their plot; "val." is left out of labels.
 
     Raises:
         DataError: the file is missing or holds no epoch.
@@ -121,15 +124,23 @@ def curves(rows: Sequence[Mapping[str, Any]] | str | Path) -> Plots:
     if not rows:
         raise DataError("there are no curves: the run has no epoch yet")
     names = list(dict.fromkeys(name for row in rows for name in row))
-    x = tuple(_number(row.get("epoch", i + 1)) for i, row in enumerate(rows))
+    x = tuple(_number(row.get("epoch", i)) for i, row in enumerate(rows, start=1))
+    if not all(after > before for before, after in pairwise(x)):
+        x = tuple(range(1, len(rows) + 1))  # several stages, each of which counts its own epochs
 
     def series(wanted: Sequence[str]) -> tuple[Series, ...]:
-        return tuple(Series(name, x, tuple(_number(row.get(name)) for row in rows)) for name in wanted)
+        return tuple(
+            Series(name.removeprefix("val."), x, tuple(_number(row.get(name)) for row in rows)) for name in wanted
+        )
 
+    losses = [name for name in names if "loss" in name.lower()]
+    parts = [name for name in losses if name.startswith("loss.")]
+    if len(parts) == 1 and "loss" in losses:
+        losses.remove(parts[0])  # one part is the whole
     groups = (
-        ("Loss", [name for name in names if "loss" in name.lower()], "loss"),
-        ("Validation R@K", [name for name in names if re.search(r"R@\d+$", name)], "R@K, percent"),
-        ("Validation rSum", [name for name in names if name.endswith("rSum")], "rSum"),
+        ("Loss", losses, "loss"),
+        ("Validation R@K", [name for name in names if re.search(r"\bR@\d+$", name)], "R@K, percent"),
+        ("Validation rSum", [name for name in names if re.search(r"rSum(@\d+)?$", name)], "rSum"),
     )
     return Plots(
         "Training",

@@ -76,6 +76,8 @@ def test_a_picture_without_captions_is_a_miss_that_is_counted() -> None:
     assert result.i2t.r10 == pytest.approx(200 / 3)
     assert result.i2t.mean_r == 1
     assert result.t2i.n_without == 0
+    floats = evaluate_floats(np.eye(3), np.eye(3)[:2], [0, 1])
+    assert (floats.i2t, floats.t2i) == (result.i2t, result.t2i)
 
 
 def test_prefixes_are_the_figures_of_the_shorter_codes() -> None:

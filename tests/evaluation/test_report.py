@@ -31,7 +31,17 @@ from hashret.evaluation.report import (
     write_report,
 )
 
-CURVES = [{"epoch": e, "loss": 3 / (e + 1), "t2i.R@1": 2.0 * e, "i2t.R@1": 3.0 * e, "rSum": 9.0 * e} for e in range(5)]
+CURVES = [
+    {
+        "stage": "heads",
+        "epoch": e,
+        "loss": 3 / (e + 1),
+        "loss.joint": 3 / (e + 1),
+        "val.t2i.R@1": 2.0 * e,
+        "val.rSum@64": e,
+    }
+    for e in range(5)
+]
 
 
 @pytest.fixture
@@ -145,12 +155,13 @@ def test_plots_follow_the_colours_of_the_page_and_are_reproducible() -> None:
 
 def test_curves_come_from_a_run(tmp_path: Path) -> None:
     names = list(CURVES[0])
-    lines = [",".join(names), *(",".join(str(row[name]) for name in names) for row in CURVES), "5,0.1,,,"]
+    lines = [",".join(names), *(",".join(str(row[name]) for name in names) for row in CURVES), "all,1,0.1,0.1,,"]
     (tmp_path / "curves.csv").write_text("\n".join(lines))
     drawn = plots.curves(tmp_path / "curves.csv")
     assert [plot.title for plot in drawn.plots] == ["Loss", "Validation R@K", "Validation rSum"]
     assert isinstance(drawn, Plots)
-    assert drawn.plots[0].series[0].y[:2] == (3.0, 1.5)
+    assert drawn.plots[0].series == (Series("loss", (1, 2, 3, 4, 5, 6), (3, 1.5, 1, 0.75, 0.6, 0.1)),)
+    assert drawn.plots[2].series[0].label == "rSum@64"
     assert np.isnan(drawn.plots[2].series[0].y[-1])
     with pytest.raises(DataError, match="cannot be read"):
         plots.curves(tmp_path / "none.csv")
