@@ -226,6 +226,8 @@ class Database:
                     "then try again"
                 ) from error
             raise self.damaged(str(error)) from error
+        except UnicodeDecodeError as error:  # the message of SQLite quotes bytes that are no text
+            raise self.damaged("it holds bytes that are no text") from error
 
 
 def _code(error: sqlite3.Error) -> int:

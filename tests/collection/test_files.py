@@ -145,6 +145,14 @@ def test_catalogues_that_are_foreign_or_from_the_future(closed):
             Collection.open(closed)
 
 
+def test_a_catalogue_whose_tables_are_no_text(closed):
+    data = (closed / CATALOGUE).read_bytes()
+    for name in (b"CREATE TABLE about", b"CREATE UNIQUE INDEX items_id ON"):
+        (closed / CATALOGUE).write_bytes(data.replace(name, name[:-5] + b"\xcc\x99\xff\xfe\xaa"))
+        with pytest.raises(CorruptError, match="is damaged"):
+            Collection.open(closed)
+
+
 def test_changed_rows_of_the_catalogue_are_found(closed):
     changes = (
         "UPDATE items SET metadata = '{\"n\":4}' WHERE id = 's3'",

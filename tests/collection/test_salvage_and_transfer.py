@@ -1,0 +1,137 @@
+"""What is intact of a damaged collection is saved, and items travel through files of other formats."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hashret.collection import Collection
+from hashret.errors import CorruptError, InputError, MissingExtraError, StorageError
+
+
+@pytest.fixture
+def damaged(path: Path, codes) -> Path:
+    """Three blocks of codes: ids 0 … 69,999 in a run, then 1,000 strings; some deleted."""
+    with Collection.create(path, n_bits=16, fingerprint="f", model="m") as collection:
+        collection.add(codes(70_000))
+        collection.add(codes(1000, seed=1), [f"s{i}" for i in range(1000)], [{"n": i} for i in range(1000)])
+        collection.delete([1, "s1"])
+    return path
+
+
+def test_an_intact_collection_is_copied(damaged, tmp_path):
+    saved = Collection.salvage(damaged, tmp_path / "out")
+    assert (saved.count, saved.lost, saved.problems) == (70_998, 0, ())
+    with Collection.open(damaged) as old, Collection.open(tmp_path / "out") as new:
+        ids = list(old)
+        assert list(new) == ids and (new.fingerprint, new.model) == ("f", "m")
+        assert new.get(ids).metadata == old.get(ids).metadata
+        np.testing.assert_array_equal(new.get(ids).codes, old.get(ids).codes)
+
+
+def test_damaged_blocks_are_left_out(damaged, tmp_path):
+    file = damaged / "codes-000001.bin"
+    data = bytearray(file.read_bytes())
+    data[64 + 70_000] ^= 1  # in the middle block
+    file.write_bytes(data)
+    saved = Collection.salvage(damaged, tmp_path / "out")
+    assert saved.lost == 32_768 and saved.count == 70_998 - 32_768 and saved.lost_ids[0] == 32_768
+    assert "1 blocks" in saved.problems[0]
+    with Collection.open(tmp_path / "out") as new:
+        assert new.verify().count == saved.count and "s1" not in new and 1 not in new
+        assert new.get("s999").metadata == [{"n": 999}]
+
+
+def test_truncated_codes_and_a_damaged_header_keep_the_whole_blocks(damaged, tmp_path):
+    file = damaged / "codes-000001.bin"
+    data = bytearray(file.read_bytes())
+    data[:64] = bytes(64)
+    file.write_bytes(data[: 64 + 2 * 40_000])
+    with pytest.raises(CorruptError):
+        Collection.open(damaged)
+    saved = Collection.salvage(damaged, tmp_path / "out")
+    assert saved.count == 32_767 and saved.lost == 70_998 - 32_767
+
+
+def test_a_damaged_page_of_the_catalogue_costs_its_items_only(damaged, tmp_path):
+    file = damaged / "catalogue.sqlite"
+    data = bytearray(file.read_bytes())
+    page = data.rfind(b'{"n":500}') // 8192
+    data[page * 8192 : page * 8192 + 100] = b"\xff" * 100
+    file.write_bytes(data)
+    with pytest.raises(CorruptError, match="salvage"), Collection.open(damaged) as collection:
+        collection.verify()
+    saved = Collection.salvage(damaged, tmp_path / "out")
+    assert 70_000 < saved.count < 70_998 and saved.problems
+    with Collection.open(tmp_path / "out") as new:
+        assert new.get("s0").metadata == [{"n": 0}] and new.get("s999").metadata == [{"n": 999}]
+        new.verify()
+
+
+def test_what_cannot_be_salvaged_is_said(damaged, tmp_path):
+    with pytest.raises(StorageError, match="no collection"):
+        Collection.salvage(tmp_path / "nowhere", tmp_path / "out")
+    (damaged / "codes-000001.bin").unlink()
+    with pytest.raises(CorruptError, match="its codes file is gone"):
+        Collection.salvage(damaged, tmp_path / "out")
+    (damaged / "catalogue.sqlite").write_bytes(b"nothing" * 1000)
+    with pytest.raises(CorruptError, match="catalogue"):
+        Collection.salvage(damaged, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize("kind", ["integers", "strings", "both"])
+def test_items_travel(path, tmp_path, codes, suffix, kind):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    ids = {"integers": range(5, 305), "strings": [f"é{i}" for i in range(300)], "both": [*range(299), "299"]}[kind]
+    with Collection.create(path, n_bits=16) as collection, Collection.create(tmp_path / "copy", n_bits=16) as copy:
+        collection.add(codes(300), ids, [{"n": i, "é": "a\n"} if i % 2 else None for i in range(300)])
+        collection.delete(list(ids)[:3])
+        target = tmp_path / f"items{suffix}"
+        assert collection.export_to(target) == 297 and copy.import_from(target) == 297
+        assert list(copy) == list(ids)[3:] and [type(id) for id in copy] == [type(id) for id in ids][3:]
+        mine, yours = copy.get(list(copy)), collection.get(list(copy))
+        assert mine.metadata == yours.metadata and (mine.codes == yours.codes).all()
+        with pytest.raises(InputError, match="already"):
+            copy.import_from(target)
+        with Collection.create(tmp_path / "wide", n_bits=24) as wide, pytest.raises(InputError, match="16 bits"):
+            wide.import_from(target)
+    assert sorted(file.suffix for file in tmp_path.iterdir() if file.is_file()) == [suffix]
+
+
+def test_codes_alone_travel_as_npy(path, tmp_path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100), [f"s{i}" for i in range(100)])
+        assert collection.export_to(tmp_path / "codes.npy") == 100
+        np.testing.assert_array_equal(np.load(tmp_path / "codes.npy"), codes(100))
+        assert collection.import_from(tmp_path / "codes.npy") == 100 and 99 in collection
+
+
+def test_an_empty_collection_travels(path, tmp_path):
+    with Collection.create(path, n_bits=16) as collection:
+        for suffix in (".npz", ".npy"):
+            assert collection.export_to(tmp_path / f"none{suffix}") == 0
+            assert collection.import_from(tmp_path / f"none{suffix}") == 0
+
+
+def test_files_that_cannot_travel_are_refused(path, tmp_path, codes, monkeypatch):
+    with Collection.create(path, n_bits=16) as collection:
+        with pytest.raises(InputError, match=r"\.csv"):
+            collection.export_to(tmp_path / "items.csv")
+        with pytest.raises(InputError, match="no file"):
+            collection.import_from(tmp_path / "items.npz")
+        with pytest.raises(StorageError, match="cannot be written"):
+            collection.export_to(tmp_path / "no" / "items.npz")
+        for suffix in (".npz", ".npy"):
+            (tmp_path / f"bad{suffix}").write_bytes(b"PK nothing")
+            with pytest.raises(InputError, match="cannot be read"):
+                collection.import_from(tmp_path / f"bad{suffix}")
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        with pytest.raises(MissingExtraError, match=r"pip install 'hashret\[parquet\]'"):
+            collection.export_to(tmp_path / "items.parquet")
+        assert len(collection) == 0
