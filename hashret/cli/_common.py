@@ -26,8 +26,17 @@ def open_data(args: argparse.Namespace) -> Dataset:
     """The data set that the arguments name, or one split of it."""
     from hashret.data import open_dataset
 
-    dataset = open_dataset(args.data, seed=args.seed, strict=args.strict)
+    dataset = announced(open_dataset(args.data, seed=args.seed, strict=args.strict))
     return dataset.split(args.split) if args.split else dataset
+
+
+def announced(dataset: Dataset) -> Dataset:
+    """The data set, once its credits and what its reader left out are on standard error."""
+    if dataset.credits:
+        print(dataset.credits, file=sys.stderr)
+    if dataset.skipped.count:
+        print(f"hashret: {dataset.skipped}", file=sys.stderr)
+    return dataset
 
 
 def readable(dataset: Dataset, *, strict: bool) -> Dataset:

@@ -19,11 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run it, print the table, and say where to look."""
+    from hashret.cli._common import announced
     from hashret.cli.eval import table
     from hashret.data import open_dataset
     from hashret.demo import run_demo
 
-    print(open_dataset("emoji").credits)
+    announced(open_dataset("emoji"))
     result = run_demo(args.out, config="emoji", seed=args.seed, cache_dir=args.cache, settings=args.set)
     print(table(result.measured))
     total = sum(result.seconds.values())

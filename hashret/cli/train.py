@@ -31,15 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, and say where the model is."""
-    from hashret.cli._common import readable
+    from hashret.cli._common import announced, readable
     from hashret.data import open_dataset
     from hashret.training import read_config, train
 
     settings = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
     config = read_config(args.config, settings)
-    dataset = readable(open_dataset(args.data, seed=config.seed, strict=args.strict), strict=args.strict)
-    if dataset.credits:
-        print(dataset.credits)
+    dataset = announced(open_dataset(args.data, seed=config.seed, strict=args.strict))
+    dataset = readable(dataset, strict=args.strict)
     result = train(config, dataset, out=args.out, resume=args.resume, cache_dir=args.cache, device=args.device)
     print(
         f"best epoch: {result.epoch} of stage {result.stage}, validation {config.selection.metric} {result.value:.1f}"

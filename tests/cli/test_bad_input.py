@@ -117,7 +117,7 @@ CASES = {
     "info of nothing": (["info", "{folder}/none"], "nothing at"),
     "info of something else": (["info", "{captions}"], "captions.jsonl"),
     "a damaged model": (["info", "{damaged}"], "model.json"),
-    "a model with cut weights": (["encode", "{cut}", "--data", "{captions}", "--out", "{tmp}/c.npy"], "safetensors"),
+    "a model with cut weights": (["encode", "{cut}", "--data", "{captions}", "--out", "{tmp}/c.npy"], "cannot be rebuilt"),
 }
 
 
@@ -137,7 +137,7 @@ def places(world, tmp_path_factory) -> dict[str, Path]:
     texts = {
         "latin": "\n".join(lines).replace("red", "rött").encode("latin-1"),
         "nojson": "\n".join([lines[0], "{no", *lines[1:]]).encode(),
-        "twice": "\n".join([lines[0], *lines]).encode(),
+        "twice": "\n".join([lines[0].replace("0.png", "1.png"), *lines]).encode(),
     }
     for name, content in texts.items():
         made[name] = world.folder / f"{name}.jsonl"  # beside the pictures that the lines name
@@ -170,15 +170,20 @@ def _reseed(world, target: Path) -> None:
 def test_wrong_input_is_told_in_a_sentence(case, places, run_cli, tmp_path):
     arguments, expected = CASES[case]
     filled = [_fill(argument, {**places, "tmp": tmp_path}) for argument in arguments]
-    collection = sorted((path.name, path.stat().st_size) for path in places["collection"].iterdir())
+    before = _stored(places["collection"])
 
     code, _, err = run_cli(*filled)
 
     assert code == 2
     assert "Traceback" not in err
     assert expected in err
-    assert sorted((path.name, path.stat().st_size) for path in places["collection"].iterdir()) == collection
+    assert _stored(places["collection"]) == before
     assert not list(tmp_path.glob("*.part*"))
+
+
+def _stored(collection: Path) -> dict[str, bytes]:
+    """The files of a collection, without SQLite's shared memory, which every reader makes anew."""
+    return {path.name: path.read_bytes() for path in collection.iterdir() if not path.name.endswith(("-shm", "-wal"))}
 
 
 def _fill(argument: str, places: dict[str, Path]) -> str:
