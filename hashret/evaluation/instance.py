@@ -36,7 +36,7 @@ Codes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-BLOCK_CELLS = 1 << 21  # distances in memory at a time: 8 MiB as int32, small enough to stay near the cache
+BLOCK_CELLS = 1 << 18  # distances in memory at a time: 1 MiB as int32 stays in the cache
 FLOAT_TOLERANCE = 2e-6  # cosines closer than float32 matrix products can tell apart are ties
 
 
