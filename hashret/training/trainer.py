@@ -268,9 +268,7 @@ class Trainer:
                     if kind != content["kind"] or [p.shape for p in before.parameters()] != [
                         p.shape for p in loss.parameters()
                     ]:
-                        raise ConfigError(
-                            f"{where} has other parameters than the loss of that label in an earlier stage"
-                        )
+                        raise ConfigError(f"{where} does not fit the loss of that label in an earlier stage")
                     _share(before, loss)
                 known.setdefault(label, (content["kind"], loss))
                 built[stage.name][label] = loss
