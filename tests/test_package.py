@@ -1,0 +1,90 @@
+"""The package as a whole: what importing it costs, and what it promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hashret
+
+ROOT = Path(hashret.__file__).parent
+
+OUTSIDE_THE_STANDARD_LIBRARY = """
+import sys
+before = set(sys.modules)
+import hashret
+dir(hashret)
+loaded = {name.split(".")[0] for name in set(sys.modules) - before}
+print(*sorted(loaded - set(sys.stdlib_module_names) - {"hashret"}))
+"""
+
+SEARCH = """
+import sys
+import hashret
+with hashret.Collection.open(sys.argv[1]) as collection:
+    code = collection.codes([1])
+    assert collection.search(code, 3).ids[0, 0] == 1
+engine = hashret.Engine.open(sys.argv[1])
+assert engine.search(id=1, k=1).ids[0, 0] == 1
+print(*sorted({"torch", "transformers", "timm", "torchvision", "PIL", "yaml", "matplotlib"} & set(sys.modules)))
+"""
+
+
+def fresh(code: str, *arguments: object) -> str:
+    """What a fresh interpreter prints."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_import_loads_the_standard_library_only():
+    assert fresh(OUTSIDE_THE_STANDARD_LIBRARY) == ""
+
+
+def test_opening_and_searching_loads_no_torch(tmp_path):
+    import numpy as np
+
+    codes = np.random.default_rng(0).integers(0, 256, (50, 16), dtype=np.uint8)
+    with hashret.Collection.create(tmp_path / "c.hashret", n_bits=128) as collection:
+        collection.add(codes, ids=list(range(50)))
+    assert fresh(SEARCH, tmp_path / "c.hashret") == ""
+
+
+@pytest.mark.parametrize("name", hashret.__all__)
+def test_every_public_name_is_there_and_documented(name):
+    assert getattr(hashret, name).__doc__
+
+
+def test_public_names_are_sorted_and_listed():
+    assert list(hashret.__all__) == sorted(hashret.__all__)
+    assert set(hashret.__all__) <= set(dir(hashret))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="hashret"):
+        hashret.nothing  # noqa: B018
+
+
+def test_types_are_shipped():
+    assert (ROOT / "py.typed").exists()
+
+
+def test_every_registered_part_can_be_loaded():
+    from hashret.encoders import KINDS
+    from hashret.losses import LOSSES
+    from hashret.model.adapters import ADAPTERS
+    from hashret.model.heads import HEADS
+    from hashret.model.poolers import POOLERS
+
+    for registry in (KINDS, LOSSES, ADAPTERS, HEADS, POOLERS):
+        for name in registry.names():
+            assert registry.load(name).__doc__, f"{registry.kind} {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT.parent / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_is_valid(path):
+    from hashret.training import read_config
+
+    assert read_config(path).name == path.stem
