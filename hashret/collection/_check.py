@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 from zlib import crc32
 
@@ -40,8 +40,10 @@ def check_ids(ids: Any, *, count: int | None = None) -> Ids:
     if isinstance(ids, str | int | np.integer):
         ids = [ids]
     whole = _integers(ids) if isinstance(ids, np.ndarray | range) else None
-    if not isinstance(ids, Iterable):
+    if not isinstance(ids, Iterable) or isinstance(ids, bytes | Mapping):
         raise InputError(f"ids must be a sequence of str or int, not {type(ids).__name__}")
+    if count is not None and isinstance(ids, Set):
+        raise InputError("ids of codes must be in an order, and a set has none; give a list")
     checked = whole if whole is not None else _mixed(ids.tolist() if isinstance(ids, np.ndarray) else list(ids))
     if count is not None and len(checked) != count:
         raise InputError(f"{count} codes need {count} ids, and {len(checked)} were given")

@@ -26,6 +26,7 @@ BLOCK_BYTES = 1 << 16
 _FIELDS = struct.Struct("<8sIIII16s20x")
 _CRC = struct.Struct("<I")
 _WRITE_BYTES = 1 << 26
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 class Header(NamedTuple):
@@ -96,7 +97,7 @@ class CodesFile:
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
         self.path = path
-        self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        self._file = path.open("r+b" if writable else "rb", buffering=0)
         try:
             self.header = self.read_header()
         except BaseException:
@@ -111,12 +112,9 @@ class CodesFile:
             StorageError: it cannot be written.
         """
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-            try:
-                _write(fd, header.pack(), 0)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            with path.open("wb", buffering=0) as file:
+                _write(file.fileno(), header.pack(), 0)
+                os.fsync(file.fileno())
             sync_directory(path.parent)
         except OSError as error:
             raise cannot_write(path, error) from error
@@ -128,12 +126,12 @@ class CodesFile:
         Raises:
             CorruptError, VersionError: it cannot be used.
         """
-        return parse_header(os.pread(self._fd, HEADER_BYTES, 0), self.path)
+        return parse_header(os.pread(self._file.fileno(), HEADER_BYTES, 0), self.path)
 
     @property
     def size(self) -> int:
         """Bytes of the file, now."""
-        return os.fstat(self._fd).st_size
+        return os.fstat(self._file.fileno()).st_size
 
     def offset(self, row: int) -> int:
         """Where a row begins."""
@@ -153,7 +151,7 @@ class CodesFile:
             )
         if n_rows == 0:
             return np.empty((0, self.header.n_bytes), np.uint8)
-        mapped = mmap.mmap(self._fd, end, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        mapped = mmap.mmap(self._file.fileno(), end, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
         return np.frombuffer(mapped, np.uint8, offset=HEADER_BYTES).reshape(n_rows, self.header.n_bytes)
 
     def append(self, codes: Codes, row: int) -> None:
@@ -163,8 +161,8 @@ class CodesFile:
             StorageError: the disk is full or fails; the rows before are as they were.
         """
         try:
-            _write(self._fd, codes.reshape(-1).data, self.offset(row))
-            os.fdatasync(self._fd)  # brings the new size to the disk as well
+            _write(self._file.fileno(), codes.reshape(-1).data, self.offset(row))
+            _sync(self._file.fileno())  # brings the new size to the disk as well
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
@@ -176,15 +174,13 @@ class CodesFile:
         """
         try:
             if self.size > self.offset(n_rows):
-                os.ftruncate(self._fd, self.offset(n_rows))
+                os.ftruncate(self._file.fileno(), self.offset(n_rows))
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
         """Close the file; what is mapped stays readable."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()
 
 
 def block_checksums(codes: Codes, row: int, block_rows: int, before: int) -> Iterator[tuple[int, int]]:
@@ -213,11 +209,11 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def cannot_write(path: Path, error: OSError) -> StorageError:
+def cannot_write(path: Path, error: Exception) -> StorageError:
     """The sentence for a failed write."""
+    why = getattr(error, "strerror", None) or error
     return StorageError(
-        f"{path} cannot be written ({error.strerror or error}); nothing was changed: make room or give rights, "
-        "then try again"
+        f"{path} cannot be written ({why}); nothing was changed: make room or give rights, then try again"
     )
 
 

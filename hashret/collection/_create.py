@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def create(path: Path, *, n_bits: int, fingerprint: str | None, model: str | Pat
         sync_directory(path.parent)
     except StorageError:
         raise
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         raise cannot_write(path, error) from error
 
 

@@ -38,9 +38,7 @@ class Database:
         self.path = directory / NAME
         self._fixed = False  # opened as a file that nobody changes; see _open_fixed
         if not self.path.is_file():
-            raise StorageError(
-                f"there is no collection at {directory} (no {NAME} in it); make one with Collection.create"
-            )
+            raise no_collection(directory)
         with self._errors():
             self._connection = self._connect("rw" if writable else "ro")
         try:
@@ -228,6 +226,11 @@ class Database:
             raise self.damaged(str(error)) from error
         except UnicodeDecodeError as error:  # the message of SQLite quotes bytes that are no text
             raise self.damaged("it holds bytes that are no text") from error
+
+
+def no_collection(directory: Path) -> StorageError:
+    """The sentence for a directory that is not a collection's."""
+    return StorageError(f"there is no collection at {directory} (no {NAME} in it); make one with Collection.create")
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -26,29 +26,27 @@ class WriterLock:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
         except OSError as error:
             raise StorageError(
                 f"{path.parent} cannot be opened for writing ({error.strerror}); "
                 "open it with mode='r', or give this user the right to write there"
             ) from error
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
-            os.close(self._fd)
+            holder = self._file.read(32).decode("ascii", "replace").strip()
+            self._file.close()
             who = "this process" if holder == str(os.getpid()) else f"process {holder or 'unknown'}"
             raise LockedError(
                 f"{path.parent} is open for writing in {who}; close it there, or open it here with mode='r'"
             ) from None
         try:
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()}\n".encode())
         except OSError:
             pass  # a full disk: the lock holds all the same, only its holder's name is missing
 
     def release(self) -> None:
         """Let the next writer in."""
-        if self._fd >= 0:
-            os.close(self._fd)  # closing ends the lock
-            self._fd = -1
+        self._file.close()  # closing ends the lock

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hashret.collection import _create, _write
 from hashret.collection._catalogue import Catalogue
-from hashret.collection._database import NAME
+from hashret.collection._database import NAME, no_collection
 from hashret.collection._lock import WriterLock
 from hashret.collection._view import View
 from hashret.errors import CorruptError, StorageError
@@ -40,23 +40,22 @@ class Session:
         self.path, self.mode = path, mode
         self._pinned, self._closed, self._pid = pinned, False, os.getpid()
         self._mutex = threading.RLock()
-        self._lock = WriterLock(path / LOCK) if mode == "w" else None
-        try:
-            self.catalogue = Catalogue(path, writable=mode == "w")
-            try:
-                self.catalogue.check_schema()
-                self.about = _create.about(self.catalogue)
-                self.view = View(path, self.catalogue, writable=mode == "w")
-                self._begin()
-                if mode == "w":
-                    _write.tidy(self.view)
-            except BaseException:
-                self.catalogue.close()
-                raise
-        except BaseException:
+        if not (path / NAME).is_file():
+            raise no_collection(path)
+        with ExitStack() as undo:
+            self._lock = WriterLock(path / LOCK) if mode == "w" else None
             if self._lock is not None:
-                self._lock.release()
-            raise
+                undo.callback(self._lock.release)
+            self.catalogue = Catalogue(path, writable=mode == "w")
+            undo.callback(self.catalogue.close)
+            self.catalogue.check_schema()
+            self.about = _create.about(self.catalogue)
+            self.view = View(path, self.catalogue, writable=mode == "w")
+            undo.callback(self.view.close)
+            self._begin()
+            if mode == "w":
+                _write.tidy(self.view)
+            undo.pop_all()
 
     @contextmanager
     def reading(self) -> Iterator[View]:

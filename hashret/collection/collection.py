@@ -22,7 +22,7 @@ from hashret.collection._session import Session
 from hashret.collection._view import View
 from hashret.collection._where import compile_filter
 from hashret.collection.results import CollectionHits, CollectionInfo, Items, Salvaged, Verified
-from hashret.errors import InputError, MismatchError, StorageError, UnknownIdError
+from hashret.errors import InputError, MismatchError, UnknownIdError
 from hashret.registry import nearest
 
 
@@ -75,8 +75,6 @@ class Collection:
         """
         if mode not in ("r", "w"):
             raise InputError(f"there is no mode {mode!r}{nearest(str(mode), ('r', 'w'))}")
-        if not (Path(path) / NAME).is_file():
-            raise StorageError(f"there is no collection at {path} (no {NAME} in it); make one with Collection.create")
         return cls(Session(Path(path), mode=mode))
 
     # what it is
@@ -198,8 +196,9 @@ class Collection:
         Args:
             queries: (Q, n_bytes) uint8 codes; a single one (n_bytes,) gives a one-row result.
             k: hits of a query; may exceed the number of items.
-            where: a filter on metadata, such as ``{"year": {"gte": 2019}}``; ``hashret.collection._where`` lists all
-                operators: eq, ne, gt, gte, lt, lte, in, contains, exists, not; and, or, not between filters.
+            where: a filter on metadata, such as ``{"year": {"gte": 2019}}``. Operators on a field: eq (also
+                ``{"year": 2019}``), ne, gt, gte, lt, lte, in, contains, exists, not. Between filters: and, or, not.
+                ``"camera.make"`` walks into an object.
             radius: only items with at most this many differing bits.
 
         Raises:

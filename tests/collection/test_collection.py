@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +134,8 @@ def test_ids_and_metadata_come_back_as_they_were_given(path, codes):
         (["a\0", "b", "c"], None, "NUL"),
         (["\ud800", "b", "c"], None, "surrogate"),
         (["a", "b"], None, "3 codes need 3 ids"),
+        (b"abc", None, "not bytes"),
+        ({"a", "b", "c"}, None, "a set has none"),
         ([7, 8, 9], [{}, {}], "3 codes need 3 metadata"),
         ([7, 8, 9], [{}, {}, {"a": float("nan")}], "entry 2"),
         ([7, 8, 9], [{}, {}, {"a": object()}], "no JSON value"),
@@ -311,6 +315,25 @@ def test_snapshots_stay_and_readers_follow(path, codes):
                 if len(seen) < 50:
                     collection.delete([id])
             assert len(seen) == 100 and len(collection) == 51
+
+
+def test_threads_may_share_a_collection(path, codes):
+    data = codes(300)
+    with Collection.create(path, n_bits=16) as collection, ThreadPoolExecutor(4) as pool:
+        collection.add(data[:100])
+        adding = [pool.submit(collection.add, data[100 + i : 101 + i]) for i in range(50)]
+        found = [pool.submit(collection.search, data[:3], 5, where={"n": {"exists": False}}) for _ in range(20)]
+        assert sorted(done.result()[0] for done in adding) == list(range(100, 150))
+        assert all((done.result().distances[:, 0] == 0).all() for done in found)
+        assert len(collection) == 150
+        collection.verify()
+
+
+def test_a_forgotten_collection_lets_go_of_its_lock(path):
+    with pytest.warns(ResourceWarning):
+        Collection.create(path, n_bits=16)
+        gc.collect()
+    Collection.open(path, mode="w").close()
 
 
 def test_opening_loads_no_back_end_and_nothing_of_the_learning_side(path, codes):

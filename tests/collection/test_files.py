@@ -234,6 +234,27 @@ def test_mutated_files_give_no_wrong_answer(path, codes):
     assert fuzz(small(path, codes), 150, seed=0) > 30
 
 
+def test_a_damaged_log_gives_an_earlier_state_or_is_refused(path, tmp_path, codes):
+    """The log of a writer that was killed: SQLite ends it at the first frame whose checksum is wrong."""
+    place, states = tmp_path / "killed", []
+    with Collection.create(path, n_bits=16) as collection:
+        for i in range(12):
+            collection.add(codes(10, seed=i), [f"{i}-{j}" for j in range(10)])
+            states.append(list(collection))
+        shutil.copytree(path, place, ignore=shutil.ignore_patterns("*-shm"))
+    log, rng = place / f"{CATALOGUE}-wal", random.Random(0)
+    data, shorter = log.read_bytes(), 0
+    for _ in range(40):
+        log.write_bytes(data)
+        flip(log, rng.randrange(len(data)), rng.randrange(8))
+        with Collection.open(place) as collection:
+            collection.verify()
+            assert list(collection) in [[], *states]
+            shorter += len(collection) < 120
+        (place / f"{CATALOGUE}-shm").unlink(missing_ok=True)
+    assert shorter > 20
+
+
 @pytest.mark.slow
 def test_many_mutated_files_give_no_wrong_answer(path, codes):
     fuzz(small(path, codes), 100_000, seed=1)
