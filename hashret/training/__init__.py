@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from hashret.training.config import DataConfig, RunConfig, Selection, Stage, read_config
 from hashret.training.pairs import PairFeatures
-from hashret.training.probe import Probe, median_codes, modality_probe
+from hashret.training.probe import ModalityReport, Probe, modality_probe, modality_report
 from hashret.training.run import TrainResult, train
 from hashret.training.trainer import Trainer
 
 __all__ = [
     "DataConfig",
+    "ModalityReport",
     "PairFeatures",
     "Probe",
     "RunConfig",
@@ -24,8 +25,8 @@ __all__ = [
     "Stage",
     "TrainResult",
     "Trainer",
-    "median_codes",
     "modality_probe",
+    "modality_report",
     "read_config",
     "train",
 ]

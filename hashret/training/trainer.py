@@ -12,8 +12,6 @@ import io
 import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,8 @@ from hashret.losses import BatchOutputs, Dims, Loss, build_loss
 from hashret.model import CrossModalHasher
 from hashret.training import checkpoint
 from hashret.training.config import RunConfig, Stage, weight_at
-from hashret.training.groups import chosen, decays, parameters_of, rates, set_modes
+from hashret.training.groups import set_modes
+from hashret.training.optimiser import Stepper
 from hashret.training.pairs import Draw, PairFeatures, VectorTable, draws, mixtures, steps_of
 from hashret.training.validation import validate
 
@@ -58,7 +57,7 @@ class Trainer:
         self.bad_epochs = 0
         self._resumed: dict[str, Tensor] = {}
         for stage in config.stages:  # whatever is wrong in a later stage is said now
-            _Stepper(hasher, self.losses[stage.name], stage, total=1)
+            Stepper(hasher, self.losses[stage.name], stage, total=1)
             for loss in stage.losses.values():
                 weight_at(loss, 0.0)
 
@@ -102,7 +101,7 @@ class Trainer:
         steps = steps_of(
             len(self.train_pairs.image), batch_size=stage.batch_size, captions=stage.captions, passes=stage.passes
         )
-        stepper = _Stepper(self.hasher, losses, stage, total=steps * stage.epochs)
+        stepper = Stepper(self.hasher, losses, stage, total=steps * stage.epochs)
         if self.position[1]:
             stepper.restore(self._resumed)
         for epoch in range(self.position[1], stage.epochs):
@@ -113,7 +112,7 @@ class Trainer:
             self._finish_epoch(number, epoch, row, stepper)
         stepper.adopt_mean()
 
-    def _run_epoch(self, number: int, epoch: int, stepper: _Stepper, steps: int) -> dict[str, Any]:
+    def _run_epoch(self, number: int, epoch: int, stepper: Stepper, steps: int) -> dict[str, Any]:
         stage = self.config.stages[number]
         seed = derive_seed(self.config.seed, stage.name, epoch)
         torch.manual_seed(seed)
@@ -175,7 +174,7 @@ class Trainer:
             raise ConfigError(f"stages.{stage.name}.mix needs a text encoder with output: pooled and no trained blocks")
         return table.mixtures(*mixtures(self.train_pairs.owner.cpu(), draw, share=stage.mix))
 
-    def _finish_epoch(self, number: int, epoch: int, row: dict[str, Any], stepper: _Stepper) -> None:
+    def _finish_epoch(self, number: int, epoch: int, row: dict[str, Any], stepper: Stepper) -> None:
         with stepper.mean_weights():
             validation = validate(self.hasher, self.val_pairs, self.config.selection)
             row |= {f"val.{name}": value for name, value in validation.figures.items()}
@@ -220,7 +219,7 @@ class Trainer:
         state = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
         self.hasher.load_state_dict(state, strict=False)
 
-    def _save_last(self, stepper: _Stepper | None) -> None:
+    def _save_last(self, stepper: Stepper | None) -> None:
         if self.out is None:
             return
         tensors = self._model_state()
@@ -287,113 +286,6 @@ class Trainer:
                     f"the loss {label!r} is no longer finite in epoch {epoch + 1} of stage {stage.name!r}; lower the "
                     f"learning rate, set grad_clip, or raise the temperature"
                 )
-
-
-class _Stepper:
-    """The optimiser of one stage: parameters, rates, schedule, clipping, turns, and a running mean of the weights."""
-
-    def __init__(self, hasher: CrossModalHasher, losses: dict[str, Loss], stage: Stage, *, total: int) -> None:
-        where = f"stages.{stage.name}"
-        groups = parameters_of(hasher, losses)
-        with_parameters = tuple(label for label in losses if groups[label] and label not in stage.train)
-        wanted = (*stage.train, *with_parameters)
-        self.stage, self.losses, self.total = stage, losses, total
-        self.parameters = chosen(groups, wanted, where=f"{where}.train")
-        self.turns = [set(chosen(groups, turn, where=f"{where}.alternate")) for turn in stage.alternate]
-        peaks = rates(groups, stage.lr, wanted, where=where)
-        for parameter in (*hasher.parameters(), *(p for loss in losses.values() for p in loss.parameters())):
-            parameter.requires_grad_(False)
-        by_setting: dict[tuple[float, float], list[str]] = {}
-        for name, parameter in self.parameters.items():
-            parameter.requires_grad_(True)
-            decay = stage.weight_decay if decays(parameter) else 0.0
-            by_setting.setdefault((peaks[name], decay), []).append(name)
-        self.peaks = [rate for rate, _ in by_setting]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": [self.parameters[name] for name in names], "lr": rate, "weight_decay": decay}
-                for (rate, decay), names in by_setting.items()
-            ]
-        )
-        self.mean = {name: p.detach().clone() for name, p in self.parameters.items()} if stage.ema else {}
-
-    @property
-    def rate(self) -> float:
-        """The highest learning rate now."""
-        return max(float(group["lr"]) for group in self.optimiser.param_groups)
-
-    def step(self, loss: Tensor, number: int) -> None:
-        """One step of the optimiser; ``number`` counts the steps of the stage from 0."""
-        for group, peak in zip(self.optimiser.param_groups, self.peaks):
-            group["lr"] = peak * self._factor(number)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.turns:
-            turn = self.turns[number % len(self.turns)]
-            for name, parameter in self.parameters.items():
-                if name not in turn:
-                    parameter.grad = None
-        if self.stage.grad_clip is not None:
-            nn.utils.clip_grad_norm_(list(self.parameters.values()), self.stage.grad_clip)
-        self.optimiser.step()
-        if self.stage.ema:
-            # the decay grows to its value, so that the first weights are forgotten
-            decay = min(self.stage.ema, (1 + number) / (10 + number))
-            live = [p.detach() for p in self.parameters.values()]
-            torch._foreach_lerp_(list(self.mean.values()), live, 1 - decay)
-
-    @contextmanager
-    def mean_weights(self) -> Iterator[None]:
-        """The running mean in the place of the weights, where there is one."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def adopt_mean(self) -> None:
-        """End the stage: the running mean becomes the weights."""
-        self._swap()
-
-    def state(self) -> dict[str, Tensor]:
-        """Moments and running means by name."""
-        tensors = {f"ema/{name}": value for name, value in self.mean.items()}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optimiser/{key}/{name}"] = value
-        return tensors
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of ``state``."""
-        for name in self.mean:
-            self.mean[name].copy_(tensors[f"ema/{name}"])
-        for name, parameter in self.parameters.items():
-            found = {
-                key: tensors[f"optimiser/{key}/{name}"]
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"optimiser/{key}/{name}" in tensors
-            }
-            if found:
-                device = parameter.device
-                self.optimiser.state[parameter] = {
-                    key: value.clone() if key == "step" else value.to(device) for key, value in found.items()
-                }
-
-    def _factor(self, number: int) -> float:
-        rising = self.stage.warmup * self.total
-        if number < rising:
-            return (number + 1) / (rising + 1)
-        if self.stage.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (number - rising) / max(1.0, self.total - rising)))
-
-    def _swap(self) -> None:
-        with torch.no_grad():
-            for name, mean in self.mean.items():
-                parameter = self.parameters[name]
-                live = parameter.detach().clone()
-                parameter.copy_(mean)
-                mean.copy_(live)
 
 
 def derive_seed(seed: int, name: str, number: int) -> int:

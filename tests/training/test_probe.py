@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from hashret.codes import unpack
 from hashret.errors import InputError
-from hashret.training import median_codes, modality_probe
+from hashret.training import modality_probe, modality_report
+from hashret.training.features import fit_adapters
 
 RNG = np.random.default_rng(0)
 
@@ -38,14 +39,17 @@ def test_pairs_are_kept_together_and_the_seed_decides():
     assert modality_probe(image, image + 1, seed=2) == modality_probe(image, image + 1, seed=2)
 
 
-def test_median_codes_are_balanced_in_their_modality():
-    logits = RNG.normal(size=(101, 12)) + np.linspace(-5, 5, 12)
-    bits = unpack(median_codes(logits, reference=logits), n_bits=12)
-    np.testing.assert_array_equal(bits.sum(0), np.full(12, 50))
-    image, text = RNG.normal(size=(2, 400, 16))
-    told = modality_probe(np.sign(image + 2), np.sign(text - 2)).accuracy
-    null = [2.0 * unpack(median_codes(x, reference=x), n_bits=16) - 1 for x in (image + 2, text - 2)]
-    assert told > 0.95 and modality_probe(*null).accuracy < 0.6
+def test_a_report_shows_the_gap_and_its_null(config, hasher, tables):
+    """A bias on half of one modality's bits: told at once, and gone when the medians are subtracted."""
+    model = hasher(config())
+    fit_adapters(model, tables(200, seed=4))
+    with torch.no_grad():
+        model.tower("text").head.linear.bias[:32] += 5
+    found = modality_report(model, tables(200, seed=3), tables(200, seed=4))
+    assert found.probe.accuracy == 1.0
+    assert found.null_probe.accuracy < 0.7
+    assert found.null_r_sum > 0 and found.r_sum > 0
+    assert modality_report(model, tables(50, seed=3), tables(50, seed=4), n_bits=8).probe.count == 50
 
 
 @pytest.mark.parametrize("shapes", [((3, 4), (3, 4)), ((8, 4), (9, 4)), ((8,), (8,))])

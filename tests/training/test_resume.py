@@ -25,7 +25,7 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np, torch
 torch.set_num_threads(1)
-from hashret.training import read_config, train, trainer, checkpoint
+from hashret.training import checkpoint, optimiser, read_config, train
 sys.path.insert(0, sys.argv[1])
 from data_of_run import dataset
 
@@ -41,7 +41,7 @@ def deadly(function):
     return wrapped
 
 if place == "step":
-    trainer._Stepper.step = deadly(trainer._Stepper.step)
+    optimiser.Stepper.step = deadly(optimiser.Stepper.step)
 elif place == "write":
     checkpoint._write = deadly(checkpoint._write)
 folder = Path(sys.argv[1])

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import logging
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from hashret.errors import ConfigError, TrainingError
+from hashret.model import CrossModalHasher
 from hashret.training import Trainer
 from hashret.training.groups import parameters_of
+from hashret.training.optimiser import Stepper
 from hashret.training.pairs import TableOn
+from hashret.training.validation import validate
 
 
 @pytest.fixture
@@ -72,9 +76,8 @@ def test_training_leaves_the_global_generator_alone(trained):
     expected = torch.rand(2)
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    trainer_made = trained  # the fixture seeds when it builds a model, so only the run itself is looked at
-    trainer = trainer_made(stage={"epochs": 1})
-    torch.set_rng_state(state)
+    trainer = trained(stage={"epochs": 1})
+    torch.set_rng_state(state)  # building a model seeds; the run itself must not
     trainer.position = (0, 0)
     trainer.run()
     assert torch.equal(torch.rand(2), expected)
@@ -86,8 +89,6 @@ def test_the_best_epoch_is_kept_not_the_last(trained):
     values = [(row["val.rSum@16"] + row["val.rSum@64"]) / 2 for row in trainer.curves]
     assert trainer.best["value"] == pytest.approx(max(values))
     assert trainer.best["epoch"] == values.index(max(values)) + 1
-    from hashret.training.validation import validate
-
     assert validate(trainer.hasher, trainer.val_pairs, trainer.config.selection).value == trainer.best["value"]
 
 
@@ -169,10 +170,8 @@ def test_a_label_cannot_change_its_parameters(config, hasher, tables):
 def test_the_rate_warms_up_and_falls(config, hasher, tables):
     made = config(stage={"epochs": 2, "warmup": 0.25, "passes": 5, "batch_size": 64})
     trainer = Trainer(hasher(made), made, train=tables(64), val=tables(16), out=None)
-    from hashret.training.trainer import _Stepper
-
-    stepper = _Stepper(trainer.hasher, trainer.losses["heads"], made.stages[0], total=100)
-    factors = [stepper._factor(number) for number in range(100)]
+    stepper = Stepper(trainer.hasher, trainer.losses["heads"], made.stages[0], total=100)
+    factors = [stepper.factor(number) for number in range(100)]
     assert factors[0] == pytest.approx(1 / 26) and max(factors) == 1.0 and factors.index(1.0) == 25
     assert factors[25:] == sorted(factors[25:], reverse=True)
     assert factors[62] == pytest.approx(0.5 * (1 + math.cos(math.pi * 37 / 75)))
@@ -185,8 +184,6 @@ def test_beta_rises_over_a_stage_and_is_saved_with_the_model(trained, tmp_path):
     steps = 2 * 8
     assert beta in (pytest.approx(1 + 8 * (steps - 1) / steps), pytest.approx(1 + 8 * (steps // 2 - 1) / steps))
     trainer.hasher.save(tmp_path / "model")
-    from hashret.model import CrossModalHasher
-
     assert float(CrossModalHasher.load(tmp_path / "model").tower("image").beta) == beta
 
 
@@ -199,8 +196,6 @@ def test_a_running_mean_of_the_weights_is_what_is_kept(config, hasher, tables):
     other.run()
     assert [r["loss"] for r in trainer.curves] == [r["loss"] for r in other.curves]  # the same steps
     assert trainer.curves[-1]["val.rSum@64"] != other.curves[-1]["val.rSum@64"]
-    from hashret.training.validation import validate
-
     assert validate(trainer.hasher, trainer.val_pairs, made.selection).value == trainer.best["value"]
 
 
@@ -209,11 +204,16 @@ def test_captions_can_be_mixed_and_features_disturbed(trained, config, hasher, t
     assert trainer.curves[-1]["val.rSum@64"] > 2 * CHANCE
     made = config(stage={"mix": 0.5})
     pairs = tables(64)
-    from dataclasses import replace
-
     swapped = replace(pairs, text=TableOn(pairs.text, torch.device("cpu")))
     with pytest.raises(ConfigError, match="mix needs a text encoder"):
         Trainer(hasher(made), made, train=swapped, val=pairs, out=None).run()
+
+
+def test_bfloat16_learns_too(trained):
+    exact, rough = trained(), trained(precision="bfloat16")
+    assert rough.curves[-1]["loss"] == pytest.approx(exact.curves[-1]["loss"], rel=0.1)
+    assert rough.curves[-1]["val.rSum@64"] > CHANCE
+    assert all(p.dtype == torch.float32 for p in rough.hasher.parameters())
 
 
 def test_a_loss_that_explodes_ends_the_run_with_its_name(config, hasher, tables):
