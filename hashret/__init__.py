@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from hashret.collection import Collection
     from hashret.engine import Engine
     from hashret.errors import HashretError
-    from hashret.index import FlatIndex, HNSWIndex, IVFIndex
+    from hashret.feature_hasher import FeatureHasher
+    from hashret.index import FlatIndex, HNSWIndex, IVFIndex, MIHIndex
     from hashret.kernels import get_num_threads, hamming, set_num_threads
     from hashret.model import CrossModalHasher
 
@@ -23,10 +24,12 @@ _HOMES = {
     "Collection": "hashret.collection",
     "CrossModalHasher": "hashret.model",
     "Engine": "hashret.engine",
+    "FeatureHasher": "hashret.feature_hasher",
     "FlatIndex": "hashret.index",
     "HNSWIndex": "hashret.index",
     "HashretError": "hashret.errors",
     "IVFIndex": "hashret.index",
+    "MIHIndex": "hashret.index",
     "get_num_threads": "hashret.kernels",
     "hamming": "hashret.kernels",
     "pack": "hashret.codes",
@@ -38,10 +41,12 @@ __all__ = [
     "Collection",
     "CrossModalHasher",
     "Engine",
+    "FeatureHasher",
     "FlatIndex",
     "HNSWIndex",
     "HashretError",
     "IVFIndex",
+    "MIHIndex",
     "get_num_threads",
     "hamming",
     "pack",

@@ -1,7 +1,7 @@
 """Indexes over packed codes behind one contract.
 
-``FlatIndex`` scans, exactly, and is the reference; ``IVFIndex`` and ``HNSWIndex`` are approximate and report their
-recall. Must not know of ids, metadata or models.
+``FlatIndex`` scans, exactly, and is the reference; ``MIHIndex`` is exact too and need not read every code;
+``IVFIndex`` and ``HNSWIndex`` are approximate and report their recall. Must not know of ids, metadata or models.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from hashret.index.flat import FlatIndex
 from hashret.index.hnsw import HNSWIndex
 from hashret.index.ivf import IVFIndex
 from hashret.index.kinds import INDEXES, open_index
+from hashret.index.mih import MIHIndex, MIHStats
 from hashret.kernels import Hits, RangeHits
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "HNSWIndex",
     "Hits",
     "IVFIndex",
+    "MIHIndex",
+    "MIHStats",
     "RangeHits",
     "open_index",
     "rescore",

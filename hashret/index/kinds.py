@@ -15,6 +15,7 @@ INDEXES = Registry(
         "flat": "hashret.index.flat:FlatIndex",
         "hnsw": "hashret.index.hnsw:HNSWIndex",
         "ivf": "hashret.index.ivf:IVFIndex",
+        "mih": "hashret.index.mih:MIHIndex",
     },
 )
 """Name, as it stands in a file -> class."""

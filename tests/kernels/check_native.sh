@@ -15,7 +15,7 @@ cp -r "$root/hashret" "$root/setup.py" "$root/pyproject.toml" "$root/tests" "$wo
 rm -f "$work"/hashret/kernels/_native*.so
 cd "$work"
 touch README.md
-sanitize="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
+sanitize="-O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
 CFLAGS="$sanitize" LDFLAGS="$sanitize" "$python" setup.py -q build_ext --inplace 2> build.log || true
 ls hashret/kernels/_native*.so > /dev/null || { cat build.log >&2; exit 1; }
 

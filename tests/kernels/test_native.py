@@ -146,6 +146,7 @@ def test_an_unknown_level_is_refused():
 def test_without_the_extension_other_back_ends_search(monkeypatch):
     monkeypatch.setitem(sys.modules, "hashret.kernels._native", None)
     monkeypatch.setattr(native, "_loaded", None)
+    monkeypatch.setattr(kernels, "_fastest", kernels._fastest.__wrapped__)
     assert not native.available()
     assert "native" not in kernels.available_backends()
     codes = np.arange(32, dtype=np.uint8).reshape(4, 8)

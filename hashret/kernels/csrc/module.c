@@ -3,7 +3,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "search.h"
+#include "outputs.h"
 
 typedef struct {
     Py_buffer codes, queries, mask;
@@ -55,23 +55,6 @@ static int get_mask(PyObject *object, Py_buffer *view) {
     return object == Py_None || PyObject_GetBuffer(object, view, PyBUF_SIMPLE) == 0;
 }
 
-typedef struct {
-    int32_t *distances;
-    int64_t *rows;
-    size_t k;
-} nearest;
-
-static int receive_nearest(void *context, size_t query, const uint64_t *keys, size_t n) {
-    nearest *out = context;
-    int32_t *distances = out->distances + query * out->k;
-    int64_t *rows = out->rows + query * out->k;
-    for (size_t i = 0; i < out->k; i++) {
-        distances[i] = i < n ? (int32_t)(keys[i] >> HR_ROW_BITS) : -1;
-        rows[i] = i < n ? (int64_t)(keys[i] & HR_ROW_MASK) : -1;
-    }
-    return 1;
-}
-
 static PyObject *py_search(PyObject *self, PyObject *args) {
     (void)self;
     arguments a;
@@ -95,10 +78,10 @@ static PyObject *py_search(PyObject *self, PyObject *args) {
         (size_t)rows.len != cells * 8 || (uintptr_t)distances.buf % 4 || (uintptr_t)rows.buf % 8) {
         PyErr_SetString(PyExc_ValueError, "the outputs must be (n_queries, k) int32 and int64, k at least 1");
     } else {
-        nearest out = {distances.buf, rows.buf, (size_t)k};
+        hr_nearest out = {distances.buf, rows.buf, (size_t)k};
         a.request.wanted = (size_t)k > a.request.n_rows ? a.request.n_rows + 1 : (size_t)k;
         Py_BEGIN_ALLOW_THREADS
-        ok = hr_search(&a.request, receive_nearest, &out);
+        ok = hr_search(&a.request, hr_receive_nearest, &out);
         Py_END_ALLOW_THREADS
         result = ok ? Py_NewRef(Py_None) : PyErr_NoMemory();
     }
@@ -109,32 +92,11 @@ done:
     return result;
 }
 
-typedef struct {
-    uint64_t *keys;
-    int64_t *limits;
-    size_t size, capacity;
-} within;
-
-static int receive_within(void *context, size_t query, const uint64_t *keys, size_t n) {
-    within *out = context;
-    if (out->size + n > out->capacity) {
-        size_t capacity = 2 * (out->size + n) + 1024;
-        uint64_t *more = realloc(out->keys, capacity * sizeof *more);
-        if (more == NULL) return 0;
-        out->keys = more;
-        out->capacity = capacity;
-    }
-    if (n) memcpy(out->keys + out->size, keys, n * sizeof *keys);
-    out->size += n;
-    out->limits[query + 1] = (int64_t)out->size;
-    return 1;
-}
-
 static PyObject *py_range_search(PyObject *self, PyObject *args) {
     (void)self;
     arguments a;
-    PyObject *mask, *limits = NULL, *distances = NULL, *rows = NULL, *result = NULL;
-    within out = {NULL, NULL, 0, 0};
+    PyObject *mask, *limits = NULL, *result = NULL;
+    hr_within out = {NULL, NULL, 0, 0};
     long long radius;
     int n_bits, threads, ok;
     memset(&a, 0, sizeof a);
@@ -151,27 +113,16 @@ static PyObject *py_range_search(PyObject *self, PyObject *args) {
     out.limits[0] = 0;
     a.request.wanted = SIZE_MAX;
     Py_BEGIN_ALLOW_THREADS
-    ok = hr_search(&a.request, receive_within, &out);
+    ok = hr_search(&a.request, hr_receive_within, &out);
     Py_END_ALLOW_THREADS
     if (!ok) {
         PyErr_NoMemory();
         goto done;
     }
-    distances = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)(out.size * 4));
-    rows = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)(out.size * 8));
-    if (distances == NULL || rows == NULL) goto done;
-    int32_t *to_distances = (int32_t *)PyByteArray_AS_STRING(distances);
-    int64_t *to_rows = (int64_t *)PyByteArray_AS_STRING(rows);
-    for (size_t i = 0; i < out.size; i++) {
-        to_distances[i] = (int32_t)(out.keys[i] >> HR_ROW_BITS);
-        to_rows[i] = (int64_t)(out.keys[i] & HR_ROW_MASK);
-    }
-    result = PyTuple_Pack(3, limits, distances, rows);
+    result = hr_within_tuple(&out, limits);
 done:
     free(out.keys);
     Py_XDECREF(limits);
-    Py_XDECREF(distances);
-    Py_XDECREF(rows);
     release(&a);
     return result;
 }
@@ -207,11 +158,18 @@ static PyObject *py_set_level(PyObject *self, PyObject *name) {
     return NULL;
 }
 
+PyObject *hr_py_mih_build(PyObject *self, PyObject *args);
+PyObject *hr_py_mih_search(PyObject *self, PyObject *args);
+
 static PyMethodDef methods[] = {
     {"search", py_search, METH_VARARGS,
      "search(codes, queries, k, mask, n_bits, radius, threads, distances, rows): the k nearest, into the last two."},
     {"range_search", py_range_search, METH_VARARGS,
      "range_search(codes, queries, radius, mask, n_bits, threads) -> limits, distances, rows as bytearrays."},
+    {"mih_build", hr_py_mih_build, METH_VARARGS,
+     "mih_build(codes, n_bytes, from, width, starts, ids): a table of the rows by a substring, into the last two."},
+    {"mih_search", hr_py_mih_search, METH_VARARGS,
+     "mih_search(codes, queries, k, mask, n_bits, radius, tables, costs, distances, rows, stats); see mih_module.c."},
     {"levels", py_levels, METH_NOARGS, "The SIMD levels that this machine can run, the best one last."},
     {"level", py_level, METH_NOARGS, "The SIMD level in use."},
     {"set_level", py_set_level, METH_O, "Use another SIMD level, in all threads; not while a search runs."},
