@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hashret.collection._check import Id, checksum
+from hashret.collection._check import Id, checksum, checksums
 from hashret.collection._database import APPLICATION_ID, NAME, VERSION, Database
 from hashret.collection._where import Condition, field_sql
 from hashret.errors import InputError
@@ -154,7 +154,7 @@ class Catalogue(Database):
                 (text,),
             )
 
-    def items_between(self, first: int, stop: int) -> Iterator[tuple[int, Id, str | None]]:
+    def items_between(self, first: int, stop: int) -> list[tuple[int, Id, str | None]]:
         """(row, id, metadata) of the items of rows ``first`` to ``stop - 1``, by row."""
         sql = "SELECT row, id, metadata, crc FROM items WHERE row >= ? AND row < ? ORDER BY row"
         return self._items(sql, (first, stop))
@@ -222,10 +222,19 @@ class Catalogue(Database):
         """Set checksums of blocks."""
         self._connection.executemany("REPLACE INTO blocks VALUES (?, ?)", blocks)
 
-    def _items(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[tuple[int, Id, str | None]]:
-        for row, id, text, crc in self.query(sql, parameters):
-            self._intact(crc, id, text)
-            yield row, id, text
+    def _items(self, sql: str, parameters: tuple[Any, ...]) -> list[tuple[int, Id, str | None]]:
+        found = self.query(sql, parameters)
+        if not found:
+            return []
+        rows, ids, texts, crcs = zip(*found)
+        try:
+            intact = checksums(ids, texts) == list(crcs)
+        except (KeyError, TypeError, UnicodeEncodeError):  # a value of a type that is never stored
+            intact = False
+        if not intact:
+            for _, id, text, crc in found:
+                self._intact(crc, id, text)
+        return list(zip(rows, ids, texts))
 
     def _intact(self, crc: Any, *values: Any) -> None:
         if not all(isinstance(value, str | int | None) for value in values) or crc != checksum(*values):

@@ -18,10 +18,11 @@ import numpy.typing as npt
 from hashret.codes import Codes
 from hashret.collection import _create
 from hashret.collection._catalogue import Catalogue
-from hashret.collection._check import Id, checksum
-from hashret.collection._codes_file import HEADER_BYTES, parse_header, rows_of_a_block
+from hashret.collection._check import Id, Ids, checksum
+from hashret.collection._codes_file import HEADER_BYTES, file_name, parse_header, rows_of_a_block
+from hashret.collection._runs import Rows, Runs
 from hashret.collection.results import Salvaged
-from hashret.errors import CorruptError, HashretError, InputError, StorageError
+from hashret.errors import CorruptError, InputError, StorageError
 
 if TYPE_CHECKING:
     from hashret.collection.collection import Collection
@@ -37,29 +38,75 @@ class _Item(NamedTuple):
     intact: bool
 
 
+class _Loss:
+    """What could not be saved."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ids: list[Id] = []
+        self.problems: list[str] = []
+
+    def of(self, ids: list[Id]) -> None:
+        """Count items, and keep the first ids."""
+        self.count += len(ids)
+        self.ids.extend(ids[: _LISTED - len(self.ids)])
+
+
 def salvage(path: Path, out: Path) -> Salvaged:
     """Copy what is intact; arguments and errors as in ``Collection.salvage``."""
     from hashret.collection.collection import Collection
 
-    catalogue = Catalogue(path)
-    problems: list[str] = []
+    catalogue, loss = Catalogue(path), _Loss()
     try:
         catalogue.read_leniently()
-        about = _about(catalogue, path, problems)
         with catalogue.reading():
-            items = sorted(_items(catalogue, problems), key=lambda item: item.row)
-        n_bytes = (about.n_bits + 7) // 8
-        codes = _codes(path, n_bytes)
-        good = _good_rows(catalogue, codes, about.n_bits, problems)
+            about = _about(catalogue, path, loss.problems)
+            codes = _codes(catalogue, path, (about.n_bits + 7) // 8)
+            good = _good_rows(catalogue, codes, about.n_bits, loss.problems)
+            items = _items(catalogue, loss.problems)
+            runs = _runs(catalogue, loss.problems)
+            dead = _dead(catalogue, loss.problems)
     finally:
         catalogue.close()
-    lost = [item.id for item in items if not (item.intact and item.row < len(good) and good[item.row])]
-    kept = [item for item in items if item.intact and item.row < len(good) and good[item.row]]
     with Collection.create(out, about.n_bits, fingerprint=about.fingerprint, model=about.model) as target:
-        for first in range(0, len(kept), _BATCH):
-            _add(target, codes, kept[first : first + _BATCH], lost, problems)
+        for rows, ids, texts in _pieces(items, runs, dead, good, loss):
+            _add(target, codes, rows, ids, texts, loss)
         count = len(target)
-    return Salvaged(count, len(lost), tuple(lost[:_LISTED]), tuple(problems))
+    return Salvaged(count, loss.count, tuple(loss.ids), tuple(loss.problems))
+
+
+def _pieces(
+    items: list[_Item], runs: Runs, dead: Rows, good: npt.NDArray[np.bool_], loss: _Loss
+) -> Iterator[tuple[Rows, Ids, list[str | None] | None]]:
+    """The rows, ids and metadata of what is intact, by row and a few at a time."""
+    count = len(good)
+    for first, length, id in runs.table.tolist():
+        cut_off = np.arange(max(first, count), first + length)  # rows whose codes the file does not have any more
+        loss.of((cut_off[~np.isin(cut_off, dead)] - first + id).tolist())
+    alive = np.ones(count, bool)
+    alive[dead[(dead >= 0) & (dead < count)]] = False
+    at = 0
+    for first in range(0, count, _BATCH):
+        rows = np.arange(first, min(first + _BATCH, count))
+        ids, held = runs.ids_of(rows)
+        held &= alive[rows]
+        loss.of(ids[held & ~good[rows]].tolist())
+        keep = held & good[rows]
+        entries: dict[int, tuple[Id, str | None]] = {}
+        while at < len(items) and items[at].row <= rows[-1]:
+            item = items[at]
+            at += 1
+            if item.intact and good[item.row]:
+                entries[item.row] = (item.id, item.text)
+            else:
+                loss.of([item.id])
+        if not entries:
+            yield rows[keep], ids[keep], None
+            continue
+        entries.update((row, (id, None)) for row, id in zip(rows[keep].tolist(), ids[keep].tolist()))
+        order = sorted(entries)
+        yield np.array(order), [entries[row][0] for row in order], [entries[row][1] for row in order]
+    loss.of([item.id for item in items[at:]])
 
 
 def _about(catalogue: Catalogue, path: Path, problems: list[str]) -> _create.About:
@@ -77,30 +124,18 @@ def _about(catalogue: Catalogue, path: Path, problems: list[str]) -> _create.Abo
     raise CorruptError(f"nothing can be saved from {path}: neither catalogue nor codes say how wide its codes are")
 
 
-def _codes(path: Path, n_bytes: int) -> Codes:
-    """All whole rows of the newest codes file; the catalogue may be ahead of it or behind."""
+def _codes(catalogue: Catalogue, path: Path, n_bytes: int) -> Codes:
+    """All whole rows of the codes file that the catalogue means; it may be ahead of the file or behind."""
     files = sorted(path.glob("codes-*.bin"))
     if not files:
         raise CorruptError(f"nothing can be saved from {path}: its codes file is gone")
-    best = _generation(path, files)
-    size = max(0, best.stat().st_size - HEADER_BYTES) // n_bytes
-    if not size:
-        return np.empty((0, n_bytes), np.uint8)
-    return np.memmap(best, np.uint8, "r", HEADER_BYTES, (size, n_bytes))
-
-
-def _generation(path: Path, files: list[Path]) -> Path:
-    """The file that the catalogue means, or the only one that can be meant."""
-    from hashret.collection._codes_file import file_name
-
-    catalogue = Catalogue(path)
     try:
-        named = path / file_name(catalogue.state().generation)
-        return named if named in files else files[0]
+        meant = path / file_name(catalogue.state().generation)
     except StorageError:
-        return files[0]  # an interrupted compaction leaves a higher, unfinished one
-    finally:
-        catalogue.close()
+        meant = files[0]  # an interrupted compaction leaves a higher one, which is not finished
+    best = meant if meant in files else files[0]
+    count = max(0, best.stat().st_size - HEADER_BYTES) // n_bytes
+    return np.memmap(best, np.uint8, "r", HEADER_BYTES, (count, n_bytes)) if count else np.empty((0, n_bytes), np.uint8)
 
 
 def _good_rows(catalogue: Catalogue, codes: Codes, n_bits: int, problems: list[str]) -> npt.NDArray[np.bool_]:
@@ -118,7 +153,7 @@ def _good_rows(catalogue: Catalogue, codes: Codes, n_bits: int, problems: list[s
             bad += 1
             continue
         stop = min(block * step + step, n_rows)
-        if crc32(codes[block * step : stop].data) == crc:
+        if crc32(np.ascontiguousarray(codes[block * step : stop]).data) == crc:
             good[block * step : stop] = True
         else:
             bad += 1
@@ -127,21 +162,31 @@ def _good_rows(catalogue: Catalogue, codes: Codes, n_bits: int, problems: list[s
     return good
 
 
-def _items(catalogue: Catalogue, problems: list[str]) -> Iterator[_Item]:
-    for row, id, text, crc in _rows(catalogue, "items", "row", ("row", "id", "metadata", "crc"), problems):
-        if isinstance(row, int) and row >= 0 and isinstance(id, str | int) and isinstance(text, str | None):
-            yield _Item(row, id, text, checksum(id, text) == crc)
-    try:
-        _, dead = catalogue.tombstones(0)
-    except StorageError as error:
-        problems.append(f"{error} (deleted items with automatic ids may have come back)")
-        dead = np.zeros(0, np.int64)
-    gone = set(dead.tolist())
+def _items(catalogue: Catalogue, problems: list[str]) -> list[_Item]:
+    found = [
+        _Item(row, id, text, checksum(id, text) == crc)
+        for row, id, text, crc in _rows(catalogue, "items", "row", ("row", "id", "metadata", "crc"), problems)
+        if row >= 0 and isinstance(id, str | int) and isinstance(text, str | None)
+    ]
+    return sorted(found, key=lambda item: item.row)
+
+
+def _runs(catalogue: Catalogue, problems: list[str]) -> Runs:
+    table = []
     for row, n, id, crc in _rows(catalogue, "runs", "row", ("row", "n", "id", "crc"), problems):
         if all(isinstance(value, int) for value in (row, n, id)) and checksum(row, n, id) == crc:
-            yield from (_Item(row + i, id + i, None, True) for i in range(n) if row + i not in gone)
+            table.append((row, n, id))
         else:
             problems.append(f"a stretch of automatic ids is damaged at row {row}")
+    return Runs(np.array(sorted(table), np.int64).reshape(-1, 3))
+
+
+def _dead(catalogue: Catalogue, problems: list[str]) -> Rows:
+    try:
+        return catalogue.tombstones(0)[1]
+    except StorageError as error:
+        problems.append(f"{error} (deleted items with automatic ids may have come back)")
+        return np.zeros(0, np.int64)
 
 
 def _rows(catalogue: Catalogue, table: str, key: str, columns: tuple[str, ...], problems: list[str]) -> Iterator[Any]:
@@ -170,23 +215,18 @@ def _rows(catalogue: Catalogue, table: str, key: str, columns: tuple[str, ...], 
                 highest = rows[-1][0]
 
 
-def _add(target: Collection, codes: Codes, items: list[_Item], lost: list[Id], problems: list[str]) -> None:
+def _add(target: Collection, codes: Codes, rows: Rows, ids: Ids, texts: list[str | None] | None, loss: _Loss) -> None:
+    """Store a piece; where something in it cannot be stored, all but that."""
+    if not len(rows):
+        return
     try:
-        _add_all(target, codes, items)
-    except HashretError as error:
-        if len(items) > 1:
-            for item in items:
-                _add(target, codes, [item], lost, problems)
-        elif isinstance(error, InputError | CorruptError | json.JSONDecodeError):
-            problems.append(str(error))
-            lost.append(items[0].id)
-        else:
-            raise
-
-
-def _add_all(target: Collection, codes: Codes, items: list[_Item]) -> None:
-    try:
-        metadata = [None if item.text is None else json.loads(item.text) for item in items]
-    except json.JSONDecodeError as error:
-        raise InputError(f"the metadata of {items[0].id!r} cannot be read ({error})") from error
-    target.add(codes[[item.row for item in items]], [item.id for item in items], metadata)
+        metadata = None if texts is None else [None if text is None else json.loads(text) for text in texts]
+        target.add(np.array(codes[rows]), ids, metadata)
+    except (InputError, json.JSONDecodeError) as error:
+        if len(rows) == 1:
+            loss.problems.append(str(error))
+            loss.of(list(ids))
+            return
+        for at in range(len(rows)):
+            one = slice(at, at + 1)
+            _add(target, codes, rows[one], ids[one], None if texts is None else texts[one], loss)

@@ -44,7 +44,7 @@ def code_of(seed: int, count: int) -> np.ndarray:
 def choose(rng: random.Random, content: Content, step: int) -> dict[str, Any]:
     """A random operation that makes sense for ``content``; plain data, so that both processes can apply it."""
     kind = rng.choice(KINDS)
-    count = rng.choice((1, 10, 100, 1000, 8000))
+    count = rng.choice((1, 10, 100, 1000, 3000))
     seed = rng.randrange(1 << 30)
     known = list(content)
     if kind in ("upsert", "delete") and not known:

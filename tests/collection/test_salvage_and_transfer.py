@@ -54,6 +54,7 @@ def test_truncated_codes_and_a_damaged_header_keep_the_whole_blocks(damaged, tmp
         Collection.open(damaged)
     saved = Collection.salvage(damaged, tmp_path / "out")
     assert saved.count == 32_767 and saved.lost == 70_998 - 32_767
+    assert saved.lost_ids[0] == 40_000 and len(saved.lost_ids) == 100
 
 
 def test_a_damaged_page_of_the_catalogue_costs_its_items_only(damaged, tmp_path):
