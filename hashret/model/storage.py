@@ -75,10 +75,12 @@ def save(hasher: CrossModalHasher, directory: Path) -> None:
         if directory.exists():
             directory.replace(old)
         part.replace(directory)
-    except OSError as error:
-        if isinstance(error, HashretError):
-            raise
-        raise StorageError(f"the model cannot be saved in {str(directory)!r}: {error}") from error
+    except StorageError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":  # which derives from Exception
+            raise StorageError(f"the model cannot be saved in {str(directory)!r}: {_short(error)}") from error
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -41,13 +41,17 @@ def save(directory: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> 
         number = max((int(path.stem.split("-")[1]) for path in before), default=-1) + 1
         content = serialise({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
         file = directory / f"tensors-{number}.safetensors"
-        _write(file, content)
-        facts = {**state, "tensors": file.name, "sha256": hashlib.sha256(content).hexdigest()}
-        part = directory / f".{_STATE}.part"
-        _write(part, json.dumps(facts).encode())
-        part.replace(directory / _STATE)
+        try:
+            _write(file, content)
+            facts = {**state, "tensors": file.name, "sha256": hashlib.sha256(content).hexdigest()}
+            write_text(directory / _STATE, json.dumps(facts))
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
         for path in before:
             path.unlink()
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"the checkpoint cannot be written in {str(directory)!r}: {error}") from error
 
@@ -69,6 +73,21 @@ def load(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"the checkpoint in {str(directory)!r} is damaged: {error}; remove the run's directory and train again"
         ) from error
     return deserialise(content), state
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put ``text`` into a file that is there as a whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        _write(part, text.encode("utf-8"))
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StorageError(f"{str(path)!r} cannot be written: {error}") from error
 
 
 def _write(path: Path, content: bytes) -> None:

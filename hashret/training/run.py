@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import subprocess
 import time
@@ -23,9 +22,10 @@ import torch
 from hashret._lazy import require
 from hashret.config import plain
 from hashret.data import Dataset, save_splits
-from hashret.errors import HashretError, StorageError, TrainingError
+from hashret.errors import CorruptError, StorageError, TrainingError
 from hashret.model import CrossModalHasher
 from hashret.model.devices import pick_device
+from hashret.training import checkpoint
 from hashret.training.config import RunConfig
 from hashret.training.features import fit_adapters, identity_of, pair_features, teacher_vectors, usable
 from hashret.training.trainer import Trainer, derive_seed
@@ -126,7 +126,7 @@ def train(
         },
         "environment": environment(where),
     }
-    _write(run_dir / "figures.json", json.dumps(figures, indent=1) + "\n")
+    checkpoint.write_text(run_dir / "figures.json", json.dumps(figures, indent=1) + "\n")
     best = trainer.best
     return TrainResult(
         out=run_dir,
@@ -158,51 +158,49 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, *, resume: bool) -> bool:
-    """Prepare the run's directory; true where a run in it goes on."""
+    """Prepare the run's directory; true where a run in it goes on.
+
+    A run without a checkpoint has nothing to lose: it starts anew.
+    """
     yaml = require("yaml", extra="learn")
-    settings = {"config": plain(config), "data": identity_of(dataset)}
+    settings = json.loads(json.dumps({"config": plain(config), "data": identity_of(dataset)}))
     known = run_dir / "checkpoints" / "run.json"
-    if known.is_file():
+    if known.is_file() and checkpoint.exists(run_dir / "checkpoints" / "last"):
         if not resume:
             raise TrainingError(f"{str(run_dir)!r} holds a run already; resume it, or give another directory")
-        try:
-            before = json.loads(known.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise TrainingError(f"the run in {str(run_dir)!r} cannot go on: {known.name} is damaged") from error
-        for part, what in (("config", "configuration"), ("data", "data set")):
-            if before.get(part) != json.loads(json.dumps(settings[part])):
-                raise TrainingError(
-                    f"the run in {str(run_dir)!r} was started with another {what}; resume it with the same one, or "
-                    f"give another directory"
-                )
+        _check_same(known, settings)
         return True
-    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
-        raise TrainingError(f"{str(run_dir)!r} is not empty and holds no run; give a new directory")
+    if run_dir.exists() and not known.is_file():
+        strange = not run_dir.is_dir() or any(path.name != "checkpoints" for path in run_dir.iterdir())
+        if strange:
+            raise TrainingError(f"{str(run_dir)!r} is not empty and holds no run; give a new directory")
     try:
         known.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"the run cannot be written in {str(run_dir)!r}: {error}") from error
-    _write(run_dir / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
-    try:
+        checkpoint.write_text(known, json.dumps(settings))
+        checkpoint.write_text(
+            run_dir / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+        )
         save_splits(dataset, run_dir / "splits.json")
+    except StorageError:
+        raise
     except OSError as error:
-        if isinstance(error, HashretError):
-            raise
         raise StorageError(f"the run cannot be written in {str(run_dir)!r}: {error}") from error
-    _write(known, json.dumps(settings))
     return False
 
 
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
+def _check_same(known: Path, settings: dict[str, Any]) -> None:
+    where = str(known.parent.parent)
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"{str(path)!r} cannot be written: {error}") from error
+        before = json.loads(known.read_text(encoding="utf-8"))
+        parts = {part: before[part] for part in settings}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptError(f"the run in {where!r} cannot go on: {known.name} is damaged; train again") from error
+    for part, what in (("config", "configuration"), ("data", "data set")):
+        if parts[part] != settings[part]:
+            raise TrainingError(
+                f"the run in {where!r} was started with another {what}; resume it with the same one, or give another "
+                f"directory"
+            )
 
 
 def _git_revision() -> str | None:

@@ -245,7 +245,7 @@ class Trainer:
         writer = csv.DictWriter(text, list(columns))
         writer.writeheader()
         writer.writerows(self.curves)
-        (self.out / "curves.csv").write_text(text.getvalue(), encoding="utf-8")
+        checkpoint.write_text(self.out / "curves.csv", text.getvalue())
 
     # ---- small things
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -205,6 +206,20 @@ def test_saving_does_not_overwrite_what_is_no_model(make, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError):
         make().save(tmp_path / "file")
+
+
+@pytest.mark.parametrize("room", [0, 2000, 20_000])
+def test_a_full_disk_leaves_the_model_before(real, tmp_path, room):
+    real.save(tmp_path / "model")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # no file may grow beyond so many bytes
+    try:
+        with pytest.raises(StorageError, match="cannot be saved"):
+            real.save(tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert CrossModalHasher.load(tmp_path / "model").fingerprint == real.fingerprint
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize(

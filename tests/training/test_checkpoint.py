@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from hashret.errors import CorruptError, StorageError
 from hashret.training import checkpoint
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file may grow beyond ``room`` bytes; Python ignores the signal, and the write fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_checkpoint_gives_back_what_was_saved(tmp_path):
@@ -44,6 +58,17 @@ def test_a_damaged_checkpoint_is_said(tmp_path, how):
         (tmp_path / "last" / "state.json").write_text('{"epoch":')
     with pytest.raises(CorruptError, match="checkpoint"):
         checkpoint.load(tmp_path / "last")
+
+
+@pytest.mark.parametrize("room", [0, 100, 4000])
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, room):
+    checkpoint.save(tmp_path / "last", {"a": torch.ones(2)}, {"epoch": 1})
+    with full_disk(room), pytest.raises(StorageError, match="cannot be written"):
+        checkpoint.save(tmp_path / "last", {"a": torch.zeros(2000)}, {"epoch": 2})
+    assert checkpoint.load(tmp_path / "last")[1]["epoch"] == 1
+    assert len(list((tmp_path / "last").iterdir())) == 2
+    checkpoint.save(tmp_path / "last", {"a": torch.zeros(2000)}, {"epoch": 2})
+    assert checkpoint.load(tmp_path / "last")[1]["epoch"] == 2
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hashret.config import build
 from hashret.data import Dataset, Record, load_splits
@@ -16,12 +17,12 @@ from hashret.errors import DataError, HashretError, StorageError, TrainingError
 from hashret.model import CrossModalHasher
 from hashret.training import RunConfig, train
 
-IMAGE = {"kind": "image", "name": "test_vit", "weights": "none", "image_size": 32}
+ENCODER = {"kind": "image", "name": "test_vit", "weights": "none", "image_size": 32}
 
 
 def run_config(*, image: dict | None = None, tower: dict | None = None, **changes) -> RunConfig:
     towers = {
-        "image": {"encoder": {**IMAGE, **(image or {})}, "head": {"hidden": 32}, **(tower or {})},
+        "image": {"encoder": {**ENCODER, **(image or {})}, "head": {"hidden": 32}, **(tower or {})},
         "text": {"encoder": {"kind": "bag", "name": "tfidf", "vocabulary_size": 32}, "head": {"hidden": 32}},
     }
     stage = {
@@ -170,6 +171,19 @@ def test_a_place_that_holds_something_else_is_left_alone(picture_set, tmp_path):
         train(run_config(), picture_set, out=tmp_path / "file")
     with pytest.raises(StorageError, match="cannot be written"):
         train(run_config(), picture_set, out=tmp_path / "file" / "run")
+
+
+def test_a_run_that_never_began_can_be_started_again(picture_set, tmp_path):
+    """A picture is mended, and the same command works; nothing was there to be lost."""
+    with pytest.raises(DataError, match=r"bad\.png"):
+        train(
+            run_config(), broken(picture_set, "bad picture", tmp_path), out=tmp_path / "run", cache_dir=tmp_path / "c"
+        )
+    Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(tmp_path / "bad.png")
+    mended = list(picture_set)
+    mended[3] = replace(mended[3], image=tmp_path / "bad.png")
+    result = train(run_config(), Dataset("squares", tuple(mended)), out=tmp_path / "run", cache_dir=tmp_path / "cache")
+    assert result.epoch
 
 
 def test_a_device_that_is_not_here_is_said(picture_set, tmp_path):
