@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from hashret.engine import Engine
     from hashret.errors import HashretError
     from hashret.feature_hasher import FeatureHasher
-    from hashret.index import FlatIndex, HNSWIndex, IVFIndex, MIHIndex
+    from hashret.index import AutoIndex, FlatIndex, HNSWIndex, IVFIndex, MIHIndex
     from hashret.kernels import get_num_threads, hamming, set_num_threads
     from hashret.model import CrossModalHasher
 
 _HOMES = {
+    "AutoIndex": "hashret.index",
     "Collection": "hashret.collection",
     "CrossModalHasher": "hashret.model",
     "Engine": "hashret.engine",
@@ -38,6 +39,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AutoIndex",
     "Collection",
     "CrossModalHasher",
     "Engine",

@@ -1,0 +1,249 @@
+"""The index that chooses: a scan, or multi-index hashing where that is faster. Exact in either case.
+
+Whether hashing pays depends on how far the nearest codes are, so that is measured: rows of the index are taken as
+queries, and the distance of their tenth neighbour says how many buckets hashing has to look into. If that alone costs
+more than a scan, no table is made. Otherwise tables are made, both ways are timed on the sample, and the tables are
+kept if they clearly win, for single queries or for batches. The choice is made at the first search, and again when
+the codes have doubled; ``info`` explains it. Must not know how either way works.
+
+*Source:* the number of buckets within a radius, Norouzi, Punjani, Fleet: Fast Exact Search in Hamming Space with
+Multi-Index Hashing, TPAMI 2014, section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from hashret.codes import Codes
+from hashret.index.asymmetric import AsymmetricHits, search_asymmetric
+from hashret.index.flat import FlatIndex
+from hashret.index.mih import PROBE_NS, MIHIndex
+from hashret.index.mih_tables import plan
+from hashret.index.storage import read_index
+from hashret.kernels import Hits, RangeHits, native
+from hashret.kernels.contract import Mask, check_queries
+
+_LEAST = 1 << 17  # codes; a scan of fewer takes a tenth of a millisecond
+_SAMPLE = 16  # rows taken as queries
+_NEIGHBOUR = 10
+_BATCH = 16  # queries that count as a batch
+_CLEAR = 0.85  # of the time of the scan: a smaller gain may be noise
+
+
+@dataclass(frozen=True)
+class AutoInfo:
+    """What ``AutoIndex`` chose, and why.
+
+    Attributes:
+        single: "flat" or "mih", for fewer than 16 queries at a time.
+        batch: the same for 16 and more.
+        count: codes at the time of the choice.
+        reason: why, in a sentence.
+        distance: median distance of a query to its tenth neighbour; None where it was not measured.
+        buckets: buckets that hashing looks into at that distance; None where it was not measured.
+        flat_ms: time of a scan for a query alone and for one of a batch; None where it was not measured.
+        mih_ms: the same of hashing.
+    """
+
+    single: str
+    batch: str
+    count: int
+    reason: str
+    distance: float | None = None
+    buckets: float | None = None
+    flat_ms: tuple[float, float] | None = None
+    mih_ms: tuple[float, float] | None = None
+
+
+class AutoIndex:
+    """Exact search by whatever is faster for these codes: a scan or multi-index hashing.
+
+    Args:
+        n_bits: width of the codes, 1 to 4,096.
+        backend: of the scan; "auto", "native", "faiss" or "numpy".
+
+    Raises:
+        InputError: no such width.
+        ConfigError: no such back end.
+    """
+
+    def __init__(self, n_bits: int, *, backend: str = "auto") -> None:
+        self._flat = FlatIndex(n_bits, backend=backend)
+        self._mih: MIHIndex | None = None  # where there is one, it owns the codes, and the flat index lies over them
+        self._info: AutoInfo | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def n_bits(self) -> int:
+        """Width of a code."""
+        return self._flat.n_bits
+
+    @property
+    def codes(self) -> Codes:
+        """(N, n_bytes) uint8, a read-only view."""
+        return self._flat.codes
+
+    def __len__(self) -> int:
+        return len(self._flat)
+
+    def __repr__(self) -> str:
+        return f"AutoIndex(n_bits={self.n_bits}, codes={len(self)})"
+
+    def info(self) -> AutoInfo:
+        """What is chosen for the codes as they are, and why."""
+        with self._lock:
+            if self._info is None or (len(self) >= _LEAST and len(self) >= 2 * self._info.count):
+                return self._choose(None)
+            return self._info
+
+    def choose(self, queries: Codes) -> AutoInfo:
+        """Choose anew, for queries like these instead of rows of the index.
+
+        Args:
+            queries: (Q, n_bytes) uint8, of which the first 16 are tried.
+        """
+        with self._lock:
+            some = check_queries(queries, n_bits=self.n_bits)[:_SAMPLE]
+            return self._choose(some if len(some) else None)
+
+    def add(self, codes: Codes) -> None:
+        """Append codes; they get the rows N to N + M - 1.
+
+        Raises:
+            CodeError: they do not fit ``n_bits``; nothing was added.
+        """
+        with self._lock:
+            if self._mih is None:
+                self._flat.add(codes)
+            else:
+                self._mih.add(codes)
+                self._flat.refresh(self._mih.codes)
+
+    def search(self, queries: Codes, k: int, *, mask: Mask | None = None, radius: int | None = None) -> Hits:
+        """The ``k`` nearest codes of each query, exactly, ordered by (distance, row).
+
+        Args, Returns and Raises: as in ``FlatIndex.search``.
+        """
+        return self._chosen(queries).search(queries, k, mask=mask, radius=radius)
+
+    def range_search(self, queries: Codes, radius: int, *, mask: Mask | None = None) -> RangeHits:
+        """All codes within ``radius`` (inclusive) of each query, those of one query ordered by (distance, row).
+
+        Args and Raises: as in ``FlatIndex.range_search``.
+        """
+        return self._chosen(queries).range_search(queries, radius, mask=mask)
+
+    def search_asymmetric(
+        self, relaxed: npt.ArrayLike, k: int, *, oversample: int = 4, mask: Mask | None = None
+    ) -> AsymmetricHits:
+        """As ``FlatIndex.search_asymmetric``."""
+        return search_asymmetric(self, relaxed, k, oversample=oversample, mask=mask)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file of the index that was chosen, at once or not at all.
+
+        Raises:
+            StorageError: the file cannot be written; an existing one is as it was.
+        """
+        (self._mih or self._flat).save(path)
+
+    @classmethod
+    def open(cls, path: str | Path, *, mmap: bool = True, backend: str = "auto") -> Self:
+        """Open the file of a flat index or of multi-index hashing.
+
+        Args and Raises: as in ``FlatIndex.open``.
+        """
+        index = cls(1, backend=backend)
+        if read_index(path, mmap=True).kind == MIHIndex.kind:
+            index._mih = MIHIndex.open(path, mmap=mmap, backend=backend)
+            index._flat = FlatIndex.over(index._mih.codes, n_bits=index._mih.n_bits, backend=backend)
+        else:
+            index._flat = FlatIndex.open(path, mmap=mmap, backend=backend)
+        return index
+
+    def verify(self) -> None:
+        """Check the opened file, if there is one, and the codes.
+
+        Raises:
+            CorruptError: a block of the file differs from its checksum.
+        """
+        (self._mih or self._flat).verify()
+
+    def _chosen(self, queries: Codes) -> FlatIndex | MIHIndex:
+        info = self.info()
+        many = isinstance(queries, np.ndarray) and queries.ndim == 2 and len(queries) >= _BATCH
+        if self._mih is not None and (info.batch if many else info.single) == MIHIndex.kind:
+            return self._mih
+        return self._flat
+
+    def _choose(self, queries: Codes | None) -> AutoInfo:
+        """Find out, and make or drop the tables accordingly."""
+        mih, info = self._compare(queries)
+        if mih is None and self._mih is not None:
+            self._flat = FlatIndex.over(self._mih.codes, n_bits=self.n_bits, backend=self._flat.backend)
+        elif mih is not None and mih is not self._mih:
+            self._flat = FlatIndex.over(mih.codes, n_bits=self.n_bits, backend=self._flat.backend)
+        self._mih, self._info = mih, info
+        return info
+
+    def _compare(self, queries: Codes | None) -> tuple[MIHIndex | None, AutoInfo]:
+        count, flat, mih = len(self), FlatIndex.kind, MIHIndex.kind
+        layout = plan(count, n_bits=self.n_bits)
+        if count < _LEAST:
+            return None, AutoInfo(flat, flat, count, f"{count} codes are scanned in no time")
+        if layout.reason:
+            return None, AutoInfo(flat, flat, count, layout.reason)
+        if not native.available():
+            return None, AutoInfo(flat, flat, count, "hashing needs the C extension, which is not built")
+        if queries is None:
+            queries = np.take(self.codes, np.linspace(0, count - 1, _SAMPLE).astype(np.int64), axis=0)
+        near = self._flat.search(queries, _NEIGHBOUR + 1).distances[:, -1]  # one more, for the row itself
+        distance = float(np.median(near))
+        buckets = _buckets(layout.widths, distance)
+        flat_ms = _times(self._flat, queries)
+        found = f"the tenth neighbour is {distance:g} bits away, which takes {buckets:,.0f} buckets"
+        if buckets * PROBE_NS > flat_ms[0] * 1e6:
+            reason = f"{found}; that alone is slower than a scan of {flat_ms[0]:.2f} ms"
+            return None, AutoInfo(flat, flat, count, reason, distance, buckets, flat_ms)
+        index = self._mih
+        if index is None:
+            index = MIHIndex(self.n_bits, backend=self._flat.backend)
+            index.add(self.codes)
+        mih_ms = _times(index, queries)
+        single, batch = (mih if hashed < _CLEAR * scanned else flat for hashed, scanned in zip(mih_ms, flat_ms))
+        reason = (
+            f"{found}; a query takes {mih_ms[0]:.2f} ms by hashing and {flat_ms[0]:.2f} ms by a scan, "
+            f"and in a batch {mih_ms[1]:.2f} and {flat_ms[1]:.2f} ms"
+        )
+        info = AutoInfo(single, batch, count, reason, distance, buckets, flat_ms, mih_ms)
+        return (index if mih in (single, batch) else None), info
+
+
+def _buckets(widths: tuple[int, ...], distance: float) -> float:
+    """Buckets to look into, in tables of these widths, until all codes within ``distance`` are found."""
+    radius = int(distance) // len(widths)
+    return float(sum(math.comb(width, i) for width in widths for i in range(radius + 1)))
+
+
+def _times(index: FlatIndex | MIHIndex, queries: Codes) -> tuple[float, float]:
+    """Milliseconds for a query alone, and for one of a batch; the better of two tries each, after one unmeasured."""
+    index.search(queries[0], _NEIGHBOUR)
+
+    def best(query: Codes) -> float:
+        tries = []
+        for _ in range(2):
+            start = time.perf_counter()
+            index.search(query, _NEIGHBOUR)
+            tries.append(time.perf_counter() - start)
+        return 1e3 * min(tries)
+
+    batch = np.resize(queries, (max(_BATCH, len(queries)), queries.shape[1]))
+    return float(np.median([best(query) for query in queries])), best(batch) / len(batch)

@@ -1,0 +1,118 @@
+"""The index that chooses gives what the flat index gives, whatever it chose, and says why."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import hashret
+from hashret.errors import CodeError, StorageError
+from hashret.index import AutoIndex, CodeIndex, FlatIndex, HNSWIndex, MIHIndex, auto
+from hashret.kernels import native
+
+COUNT = 40_000
+
+
+def near_duplicates(seed, count, n_bits):
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).random((2000, n_bits)) < 0.5
+    return hashret.pack(centres[rng.integers(0, 2000, count)] ^ (rng.random((count, n_bits)) < 0.01))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Choose among fewer codes than it pays for, and take hashing wherever it is tried at all."""
+    monkeypatch.setattr(auto, "_LEAST", 1 << 15)
+    monkeypatch.setattr(auto, "_CLEAR", math.inf)
+
+
+def agree(index, flat, queries):
+    mask = np.arange(len(flat)) % 3 > 0
+    for some in (queries[0], queries[:3], queries):
+        for change in ({}, {"mask": mask}, {"radius": 3}):
+            for got, want in zip(index.search(some, 9, **change), flat.search(some, 9, **change)):
+                np.testing.assert_array_equal(got, want)
+        for got, want in zip(index.range_search(some, 2, mask=mask), flat.range_search(some, 2, mask=mask)):
+            np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(index.codes, flat.codes)
+
+
+def test_few_codes_are_scanned():
+    index = AutoIndex(64)
+    assert isinstance(index, CodeIndex) and len(index) == 0
+    assert index.search(np.zeros(8, np.uint8), 1).rows.tolist() == [[-1]]
+    index.add(near_duplicates(1, 500, 64))
+    info = index.info()
+    assert (info.single, info.batch) == ("flat", "flat") and "scanned in no time" in info.reason
+    assert "codes=500" in repr(index)
+    with pytest.raises(CodeError):
+        index.add(np.zeros((1, 9), np.uint8))
+    with pytest.raises(CodeError):
+        index.search(np.zeros((20, 9), np.uint8), 1)
+
+
+def test_codes_far_apart_are_scanned(small):
+    index = AutoIndex(256)
+    index.add(np.random.default_rng(0).integers(0, 256, (COUNT, 32), dtype=np.uint8))
+    info = index.info()
+    assert (info.single, info.batch, info.count) == ("flat", "flat", COUNT)
+    if native.available():
+        assert info.mih_ms is None and info.buckets > 1e5 and "slower than a scan" in info.reason
+
+
+@pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
+def test_hashing_gives_what_a_scan_gives(small, tmp_path):
+    codes, queries = near_duplicates(1, COUNT, 64), near_duplicates(2, 40, 64)
+    index, flat = AutoIndex(64), FlatIndex(64)
+    for each in (index, flat):
+        each.add(codes)
+    info = index.info()
+    assert (info.single, info.batch) == ("mih", "mih") and info.distance <= 4 and len(info.mih_ms) == 2
+    assert "by hashing and" in info.reason
+    agree(index, flat, queries)
+    for each in (index, flat):
+        each.add(queries)
+    agree(index, flat, queries)
+    assert index.info() is info  # the codes have not doubled
+    index.save(tmp_path / "index")
+    opened = AutoIndex.open(tmp_path / "index")
+    opened.verify()
+    agree(opened, flat, queries)
+    assert isinstance(MIHIndex.open(tmp_path / "index"), MIHIndex)
+    relaxed = np.where(hashret.unpack(queries, n_bits=64), 0.9, -0.9)
+    np.testing.assert_array_equal(opened.search_asymmetric(relaxed, 5).rows, flat.search_asymmetric(relaxed, 5).rows)
+
+
+@pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
+def test_the_choice_follows_the_queries_and_the_codes(small):
+    codes = near_duplicates(1, COUNT, 128)
+    index, flat = AutoIndex(128), FlatIndex(128)
+    for each in (index, flat):
+        each.add(codes)
+    assert index.info().single == "mih"
+    far = np.random.default_rng(5).integers(0, 256, (9, 16), dtype=np.uint8)
+    info = index.choose(far)
+    assert (info.single, info.batch) == ("flat", "flat") and index.info() is info
+    agree(index, flat, far)
+    more = near_duplicates(3, COUNT, 128)
+    for each in (index, flat):
+        each.add(more)
+    assert index.info().count == 2 * COUNT and index.info().single == "mih"
+    agree(index, flat, far)
+
+
+def test_what_was_saved_flat_comes_back(tmp_path):
+    codes = near_duplicates(1, 300, 60)
+    index = AutoIndex(60)
+    index.add(codes)
+    index.save(tmp_path / "index")
+    np.testing.assert_array_equal(FlatIndex.open(tmp_path / "index").codes, codes)
+    opened = AutoIndex.open(tmp_path / "index", mmap=False)
+    opened.verify()
+    np.testing.assert_array_equal(opened.search(codes, 1).rows, index.search(codes, 1).rows)
+    graph = HNSWIndex(60)
+    graph.save(tmp_path / "graph")
+    with pytest.raises(StorageError, match="kind 'hnsw'"):
+        AutoIndex.open(tmp_path / "graph")
