@@ -68,32 +68,26 @@ def rates(
 ) -> dict[str, float]:
     """Parameter name -> peak learning rate.
 
-    A later group of ``wanted`` overrides an earlier one, so that ``[all, image.encoder]`` can slow a part down. A loss
-    without a rate of its own takes the first one.
+    Rates apply in the order in which they are written, a later one over an earlier one: ``{all: 1e-3,
+    image.encoder: 1e-5}`` slows a part down. Parameters of a loss without a rate of its own take the first one.
 
     Raises:
         ConfigError: a rate for an unknown group, or a group without a rate.
     """
     if not isinstance(lr, Mapping):
         return {name: lr for group in wanted for name in groups[group]}
-    unknown = [group for group in lr if group not in groups]
-    if unknown:
-        raise ConfigError(f"{where}.lr names {unknown[0]!r}, which is no group{nearest(unknown[0], tuple(groups))}")
     result: dict[str, float] = {}
-    first = next(iter(lr.values()), None)
-    for group in (*wanted, *(group for group in lr if group not in wanted)):
-        rate = lr.get(group, None)
-        if rate is None and first is not None and all(name.startswith("loss/") for name in groups[group]):
-            rate = first
-        if rate is None and not all(_covered(name, groups, lr) for name in groups[group]):
-            raise ConfigError(f"{where}.lr gives no rate for {group!r}; it has {', '.join(lr) or 'none'}")
-        if rate is not None:
-            result |= dict.fromkeys(groups[group], rate)
+    for group, rate in lr.items():
+        if group not in groups:
+            raise ConfigError(f"{where}.lr names {group!r}, which is no group{nearest(group, tuple(groups))}")
+        result |= dict.fromkeys(groups[group], rate)
+    for group in wanted:
+        for name in groups[group]:
+            if name not in result and name.startswith("loss/") and lr:
+                result[name] = next(iter(lr.values()))
+            elif name not in result:
+                raise ConfigError(f"{where}.lr gives no rate for {group!r}; it has {', '.join(lr) or 'none'}")
     return result
-
-
-def _covered(name: str, groups: Mapping[str, Named], lr: Mapping[str, float]) -> bool:
-    return any(name in groups[group] for group in lr)
 
 
 def set_modes(hasher: CrossModalHasher, losses: Mapping[str, nn.Module], wanted: tuple[str, ...]) -> None:

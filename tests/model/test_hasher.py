@@ -167,11 +167,16 @@ def damage(path, how):
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 64]) + content[middle + 1 :])
 
 
-@pytest.mark.parametrize("file", ["model.json", "model.safetensors", "text/encoder.json", "image/encoder.safetensors"])
-@pytest.mark.parametrize("how", ["cut", "empty", "gone", "bit"])
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [
+        (file, how)
+        for file in ("model.json", "model.safetensors", "text/encoder.json", "image/encoder.safetensors")
+        for how in ("cut", "empty", "gone", "bit")
+        if (file, how) != ("text/encoder.json", "bit")  # a changed digit in a description changes no code
+    ],
+)
 def test_a_damaged_model_is_refused_with_a_sentence(real, tmp_path, file, how):
-    if (file, how) == ("text/encoder.json", "bit"):
-        pytest.skip("a changed digit in a description changes no code")
     real.save(tmp_path / "model")
     damage(tmp_path / "model" / file, how)
     with pytest.raises((CorruptError, StorageError, VersionError)) as caught:

@@ -13,7 +13,7 @@ import torch
 from hashret.errors import ConfigError, TrainingError
 from hashret.model import CrossModalHasher
 from hashret.training import Trainer
-from hashret.training.groups import parameters_of
+from hashret.training.groups import parameters_of, rates
 from hashret.training.optimiser import Stepper
 from hashret.training.pairs import TableOn
 from hashret.training.validation import validate
@@ -115,6 +115,16 @@ def test_groups_have_rates_of_their_own(config, hasher, tables):
     trainer.run()
     moved = {name.split(".")[1] for name, value in weights(trainer).items() if not torch.equal(value, before[name])}
     assert moved == {"image"}
+
+
+def test_rates_apply_in_the_order_they_are_written(config, hasher):
+    groups = parameters_of(hasher(config()), {"adversary": torch.nn.Linear(2, 1)})
+    wanted = ("heads", "adversary")
+    given = rates(groups, {"all": 1.0, "text": 2.0, "image.head": 3.0}, wanted, where="stage")
+    assert {given[name] for name in groups["text.head"]} == {2.0}
+    assert {given[name] for name in groups["image.head"]} == {3.0}
+    assert {given[name] for name in groups["adversary"]} == {1.0}
+    assert set(rates(groups, {"image.head": 3.0, "heads": 4.0}, ("heads",), where="stage").values()) == {4.0}
 
 
 def test_turns_train_one_group_a_step(config, hasher, tables):
