@@ -14,7 +14,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/hashret demo --out demo-out
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2
 
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow

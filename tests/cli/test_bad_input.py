@@ -117,7 +117,10 @@ CASES = {
     "info of nothing": (["info", "{folder}/none"], "nothing at"),
     "info of something else": (["info", "{captions}"], "captions.jsonl"),
     "a damaged model": (["info", "{damaged}"], "model.json"),
-    "a model with cut weights": (["encode", "{cut}", "--data", "{captions}", "--out", "{tmp}/c.npy"], "cannot be rebuilt"),
+    "a model with cut weights": (
+        ["encode", "{cut}", "--data", "{captions}", "--out", "{tmp}/c.npy"],
+        "cannot be rebuilt",
+    ),
 }
 
 

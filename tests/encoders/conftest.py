@@ -15,15 +15,6 @@ WORDS += ["with", "two", "##s", "##ing"]
 CAPTIONS = ["a dog runs on the beach", "two cats sleeping in the snow", "a man with a red car", "dog", "a blue car"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small models are quicker on one core, and their sums do not depend on the number of cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def captions() -> list[str]:
     return list(CAPTIONS)

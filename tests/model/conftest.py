@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,15 +14,6 @@ from hashret.model import CrossModalHasher, ModelConfig
 
 def features(modality: str, width: int, **more: Any) -> dict[str, Any]:
     return {"kind": "features", "name": "own", "width": width, "modality": modality, **more}
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Tensors are tiny here: a second thread only waits, and where cores are busy it waits long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

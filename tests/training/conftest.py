@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +55,6 @@ def plain_config(**changes: Any) -> dict[str, Any]:
     }
     model = {"n_bits": 64, "code_lengths": [16, 64], "towers": towers}
     return {"name": "tiny", "model": model, "stages": [stage], "selection": {"n_bits": [16, 64]}, **changes}
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Tensors are tiny here: a second thread only waits, and where cores are busy it waits long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
