@@ -1,0 +1,345 @@
+"""A learned hash head over features of your own: paired float vectors in, nested binary codes out.
+
+    hasher = FeatureHasher(n_bits=256).fit(X, Y)         # X: (N, 512) of pictures, Y: (N, 512) of their texts
+    codes = hasher.encode_images(X)                      # (N, 32) uint8
+
+The parts and the loop are those of every trained system (``CrossModalHasher``, ``Trainer``, the loss
+``joint_infonce``); this is scikit-learn's way of calling them. Must not know where features come from.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from hashret.codes import Codes
+from hashret.encoders import EncoderConfig
+from hashret.errors import ConfigError, CorruptError, DataError, InputError, StorageError
+from hashret.evaluation import evaluate_codes
+from hashret.evaluation.files import write_whole
+from hashret.feature_hasher.inputs import Floats, matrix_of, owners_of, pairs_of
+from hashret.model import CrossModalHasher, HeadConfig, ModelConfig, TowerConfig
+from hashret.model.devices import pick_device
+from hashret.registry import nearest
+from hashret.training import RunConfig, Selection, Stage, Trainer
+from hashret.training.features import fit_adapters
+from hashret.training.pairs import steps_of
+from hashret.training.trainer import derive_seed
+
+BATCH = 1024  # rows encoded together
+ROUNDS = 10  # validations of a fit
+FEWEST_STEPS, MOST_STEPS, PASSES = 400, 5000, 20  # of a fit that is not told its passes
+FEWEST_HELD, MOST_HELD = 20, 1000  # items held out: below, a figure is noise; above, only slower
+_FACTS, _FORMAT = "feature_hasher.json", 1
+
+
+class FeatureHasher:
+    """Learns codes of two modalities from paired features.
+
+    Keeps scikit-learn's conventions: parameters are stored as given and checked in ``fit``, fitted attributes end with
+    an underscore, ``clone``, pipelines and searches over parameters work. Every prefix in ``code_lengths`` is a code of
+    its own, so that one fit serves several sizes of index.
+
+    Args:
+        n_bits: length of a whole code.
+        code_lengths: prefixes that are trained to be codes, in bits; None: the powers of two from 16 to ``n_bits``.
+        hidden: width of the head's hidden layer.
+        dropout: behind the hidden layer.
+        input_dropout: before the hidden layer.
+        mix: share of pairs whose text is a random mixture of all texts of its item; nothing where an item has one.
+        passes: times that training goes through the items; None: 20, but 400 steps at least and 5,000 at most.
+        batch_size: pairs in a step; each is contrasted with all others.
+        lr: the peak learning rate.
+        weight_decay: AdamW's.
+        temperature: of the contrast.
+        validation_fraction: share of the items held out to choose the best moment of training, 1,000 items at most.
+            0, or a share of fewer than 20 items: none is held out, and training runs to its end.
+        patience: stop after so many validations (of about 10) without a better figure; None: never.
+        seed: of everything random.
+        device: ``cpu``, ``cuda`` (``cuda:1``), or ``auto``: a GPU where there is one.
+
+    Attributes:
+        model_: the trained ``CrossModalHasher``.
+        n_features_in_: width of the image features.
+        n_text_features_in_: width of the text features.
+        curves_: a mapping a validation: steps, loss, rSum and more.
+
+    *Source:* nested prefixes: Kusupati et al., Matryoshka representation learning, NeurIPS 2022; the loss: see
+    ``hashret.losses.infonce.JointInfoNCE``.
+    """
+
+    model_: CrossModalHasher
+    n_features_in_: int
+    n_text_features_in_: int
+    curves_: list[dict[str, Any]]
+
+    def __init__(
+        self,
+        *,
+        n_bits: int = 256,
+        code_lengths: tuple[int, ...] | None = None,
+        hidden: int = 512,
+        dropout: float = 0.5,
+        input_dropout: float = 0.5,
+        mix: float = 0.5,
+        passes: int | None = None,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        weight_decay: float = 0.05,
+        temperature: float = 1 / 15,
+        validation_fraction: float = 0.1,
+        patience: int | None = 3,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> None:
+        self.n_bits = n_bits
+        self.code_lengths = code_lengths
+        self.hidden = hidden
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.mix = mix
+        self.passes = passes
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.temperature = temperature
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.seed = seed
+        self.device = device
+
+    def fit(self, X: ArrayLike, Y: ArrayLike, *, owner: ArrayLike | None = None) -> Self:
+        """Learn from pairs.
+
+        Args:
+            X: (N, D_image) features of pictures, any float dtype.
+            Y: (M, D_text) features of texts.
+            owner: (M,) int, the row of ``X`` that each text belongs to, in any order, at least one a row; None: row i
+                of ``Y`` belongs to row i of ``X``.
+
+        Raises:
+            DataError: features that are not finite matrices, or pairs that do not fit.
+            ConfigError: a parameter that cannot be used.
+            TrainingError: the loss is no longer finite.
+        """
+        images, texts = matrix_of(X, "X"), matrix_of(Y, "Y")
+        owners = owners_of(owner, len(images), len(texts))
+        order = np.argsort(owners, kind="stable")
+        texts, owners = texts[order], owners[order]
+        where = pick_device(self.device)
+        model_config = self._model_config(images.shape[1], texts.shape[1])
+        learned, held = self._split(len(images))
+        train = pairs_of(images, texts, owners, learned, where)
+        val = pairs_of(images, texts, owners, held, where) if len(held) else train
+        config = RunConfig(
+            name="feature-hasher",
+            model=model_config,
+            stages=(self._stage(len(learned), rounds=ROUNDS if len(held) else 1),),
+            seed=int(self.seed),
+            selection=Selection("rSum", n_bits=model_config.code_lengths),
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(config.seed, "heads", 0))
+            model = CrossModalHasher.build(model_config).to(where)
+        fit_adapters(model, train)
+        trainer = Trainer(model, config, train=train, val=val, out=None)
+        trainer.run()
+        self.model_, self.curves_ = model, trainer.curves
+        self.n_features_in_, self.n_text_features_in_ = images.shape[1], texts.shape[1]
+        return self
+
+    def encode_images(self, X: ArrayLike, *, relaxed: bool = False, n_bits: int | None = None) -> NDArray[Any]:
+        """Codes of pictures.
+
+        Args:
+            X: (N, D_image) features.
+            relaxed: give relaxed codes instead.
+            n_bits: only the first bits of each code; None: all.
+
+        Returns:
+            (N, n_bytes) uint8 codes; with ``relaxed`` (N, n_bits) float32 in (-1, 1), whose signs are the bits.
+
+        Raises:
+            DataError: features of another width than in ``fit``, or not finite.
+            InputError: ``fit`` was not called, or ``n_bits`` is out of range.
+        """
+        return self._encode("image", X, relaxed=relaxed, n_bits=n_bits)
+
+    def encode_texts(self, Y: ArrayLike, *, relaxed: bool = False, n_bits: int | None = None) -> NDArray[Any]:
+        """Codes of texts, from (M, D_text) features; see ``encode_images``."""
+        return self._encode("text", Y, relaxed=relaxed, n_bits=n_bits)
+
+    def encode_floats(self, modality: str, features: ArrayLike, *, n_bits: int | None = None) -> Floats:
+        """The float side of the codes: (N, n_bits) float32 unit vectors, for rescoring and as a ceiling.
+
+        Args:
+            modality: ``image`` or ``text``.
+            features: (N, D) of that modality.
+            n_bits: only the first coordinates; None: all.
+        """
+        rows = list(self._checked(features, modality))
+        return self._model().encode_floats(modality, rows, n_bits=n_bits, batch_size=BATCH)
+
+    def transform(self, X: ArrayLike) -> Floats:
+        """Relaxed codes of pictures, (N, n_bits) float32, for a further step of a pipeline."""
+        return self.encode_images(X, relaxed=True)
+
+    def score(self, X: ArrayLike, Y: ArrayLike, *, owner: ArrayLike | None = None) -> float:
+        """rSum of codes against codes, in percent, up to 600; for searches over parameters."""
+        owners = owners_of(owner, len(matrix_of(X, "X")), len(matrix_of(Y, "Y")))
+        codes: tuple[Codes, Codes] = self.encode_images(X), self.encode_texts(Y)
+        return evaluate_codes(*codes, owners, n_bits=self._model().n_bits).r_sum
+
+    def save(self, directory: str | Path) -> None:
+        """Write the fitted hasher into ``directory``; ``CrossModalHasher.load`` reads it too.
+
+        Raises:
+            InputError: ``fit`` was not called.
+            StorageError: it cannot be written, or something else is there.
+        """
+        model, place = self._model(), Path(directory)
+        model.save(place)
+        facts = {"format": _FORMAT, "parameters": self.get_params(), "curves": self.curves_}
+        write_whole(place / _FACTS, json.dumps(facts, indent=1, default=_plain) + "\n")
+
+    @classmethod
+    def load(cls, directory: str | Path, *, device: str = "auto") -> Self:
+        """The hasher that ``save`` wrote.
+
+        Raises:
+            StorageError: there is none.
+            CorruptError: a file is damaged.
+        """
+        path = Path(directory) / _FACTS
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            parameters: dict[str, Any] = facts["parameters"]
+            if isinstance(parameters["code_lengths"], list):
+                parameters["code_lengths"] = tuple(parameters["code_lengths"])
+            hasher = cls(**parameters)
+            hasher.curves_ = facts["curves"]
+        except FileNotFoundError as error:
+            raise StorageError(f"{str(directory)!r} holds no feature hasher: it has no {_FACTS}") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptError(f"{str(path)!r} is damaged: {error}; save the feature hasher again") from error
+        hasher.model_ = CrossModalHasher.load(directory, device=device)
+        hasher.n_features_in_ = hasher.model_.tower("image").encoder.width
+        hasher.n_text_features_in_ = hasher.model_.tower("text").encoder.width
+        return hasher
+
+    # ---- scikit-learn's conventions
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Every parameter by name; ``deep`` changes nothing."""
+        return {name: getattr(self, name) for name in _defaults(type(self))}
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Change parameters by name.
+
+        Raises:
+            ConfigError: there is no such parameter.
+        """
+        known = tuple(_defaults(type(self)))
+        for name, value in parameters.items():
+            if name not in known:
+                raise ConfigError(f"a feature hasher has no parameter {name!r}{nearest(name, known)}")
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import Tags, TargetTags, TransformerTags  # only scikit-learn asks
+
+        target = TargetTags(required=True, two_d_labels=True, multi_output=True, single_output=False)
+        return Tags(
+            estimator_type=None, target_tags=target, transformer_tags=TransformerTags(), non_deterministic=False
+        )
+
+    def __repr__(self) -> str:
+        changed = (
+            f"{name}={getattr(self, name)!r}"
+            for name, default in _defaults(type(self)).items()
+            if getattr(self, name) != default
+        )
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    # ---- parts of fit
+
+    def _model_config(self, image_width: int, text_width: int) -> ModelConfig:
+        lengths = self.code_lengths
+        if lengths is None:
+            lengths = tuple(2**power for power in range(4, 32) if 2**power <= self.n_bits)
+        head = HeadConfig(hidden=self.hidden, dropout=self.dropout, input_dropout=self.input_dropout)
+        widths = {"image": image_width, "text": text_width}
+        towers = {
+            modality: TowerConfig(
+                EncoderConfig(kind="features", name="features", width=width, modality=modality),  # type: ignore[arg-type]
+                head=head,
+            )
+            for modality, width in widths.items()
+        }
+        return ModelConfig(int(self.n_bits), towers, tuple(sorted({*map(int, lengths), int(self.n_bits)})))
+
+    def _split(self, n_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows to learn from and rows held out, each ascending."""
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigError(f"validation_fraction is a share from 0 to below 1, and not {self.validation_fraction}")
+        count = min(round(self.validation_fraction * n_items), MOST_HELD)
+        count = count if count >= FEWEST_HELD else 0
+        order = np.random.default_rng(derive_seed(int(self.seed), "held out", 0)).permutation(n_items)
+        return np.sort(order[count:]), np.sort(order[:count])
+
+    def _stage(self, n_items: int, *, rounds: int) -> Stage:
+        a_pass = steps_of(n_items, batch_size=self.batch_size, captions=1, passes=1)
+        if self.passes is None:
+            steps = min(max(PASSES * a_pass, FEWEST_STEPS), MOST_STEPS)
+            passes = max(1, round(steps / a_pass))
+        else:
+            passes = self.passes
+        a_round = max(1, round(passes / rounds))
+        return Stage(
+            name="heads",
+            epochs=max(1, round(passes / a_round)),
+            passes=a_round,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            mix=self.mix,
+            patience=self.patience,
+            losses={"joint": {"kind": "joint_infonce", "temperature": self.temperature}},
+        )
+
+    def _model(self) -> CrossModalHasher:
+        if not hasattr(self, "model_"):
+            raise InputError("this FeatureHasher has not learned yet: call fit(X, Y) first, or load a saved one")
+        return self.model_
+
+    def _encode(self, modality: str, features: ArrayLike, **options: Any) -> NDArray[Any]:
+        rows = list(self._checked(features, modality))
+        return self._model().encode(modality, rows, batch_size=BATCH, **options)
+
+    def _checked(self, features: ArrayLike, modality: str) -> Floats:
+        width = self._model().tower(modality).encoder.width
+        values = matrix_of(features, f"{modality} features")
+        if values.shape[1] != width:
+            raise DataError(f"{modality} features are {values.shape[1]} wide, and fit was given {width}")
+        return values
+
+
+def _defaults(cls: type) -> Mapping[str, Any]:
+    parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+    return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+
+
+def _plain(value: Any) -> Any:
+    """numpy's numbers and arrays, for JSON."""
+    return value.tolist()

@@ -1,0 +1,88 @@
+"""What a feature hasher takes: matrices of features, and which text belongs to which picture.
+
+Refuses what cannot be learned from, with a sentence that names the row. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from hashret.errors import DataError
+from hashret.training import PairFeatures
+from hashret.training.pairs import VectorTable
+
+Floats = NDArray[np.float32]
+
+
+def matrix_of(features: ArrayLike, what: str) -> Floats:
+    """(N, D) float32, finite.
+
+    Raises:
+        DataError: something else.
+    """
+    try:
+        given = np.asarray(features)
+        if given.dtype.kind not in "fiub":
+            raise TypeError(f"its dtype is {given.dtype}")
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} must be a matrix of real numbers: {error}") from error
+    if given.ndim != 2 or not given.shape[1]:
+        raise DataError(
+            f"{what} must be a matrix (items, width), not an array of shape {given.shape}; a single item is a row: "
+            f"x.reshape(1, -1)"
+        )
+    strange = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(strange):
+        more = f" and {len(strange) - 1:,} more" if len(strange) > 1 else ""
+        raise DataError(f"{what} holds NaN or infinity in row {strange[0]}{more}; leave those rows out or repair them")
+    return values
+
+
+def owners_of(owner: ArrayLike | None, n_images: int, n_texts: int) -> NDArray[np.int64]:
+    """(M,) int64, the image row of each text.
+
+    Raises:
+        DataError: owners that do not fit, fewer than two items, or an item without a text.
+    """
+    if owner is None:
+        if n_images != n_texts:
+            raise DataError(
+                f"X has {n_images:,} rows and Y has {n_texts:,}; give one text a picture, or say with owner= which row "
+                f"of X each row of Y belongs to"
+            )
+        owners = np.arange(n_texts)
+    else:
+        owners = np.asarray(owner)
+        if owners.shape != (n_texts,) or (n_texts and owners.dtype.kind not in "iu"):
+            raise DataError(
+                f"owner must hold one integer for each of the {n_texts:,} rows of Y, and has shape {owners.shape} and "
+                f"dtype {owners.dtype}"
+            )
+    if n_images < 2:
+        raise DataError(
+            f"learning and measuring need at least 2 pairs, and {n_images} was given (n_samples={n_images})"
+        )
+    if owners.min(initial=0) < 0 or owners.max(initial=0) >= n_images:
+        raise DataError(f"owner holds rows from {owners.min()} to {owners.max()}, and X has {n_images:,} rows")
+    missing = np.flatnonzero(np.bincount(owners, minlength=n_images) == 0)
+    if len(missing):
+        raise DataError(f"{len(missing):,} rows of X have no text, such as row {missing[0]}; leave them out")
+    return owners.astype(np.int64)
+
+
+def pairs_of(
+    images: Floats, texts: Floats, owners: NDArray[np.int64], rows: NDArray[np.int64], where: torch.device
+) -> PairFeatures:
+    """The items at ascending ``rows`` with all of their texts."""
+    place = np.full(len(images), -1)
+    place[rows] = np.arange(len(rows))
+    theirs = place[owners] >= 0
+    return PairFeatures(
+        VectorTable(torch.from_numpy(images[rows]).to(where)),
+        VectorTable(torch.from_numpy(texts[theirs]).to(where)),
+        torch.from_numpy(place[owners[theirs]]),
+    )
