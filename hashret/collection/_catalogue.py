@@ -162,9 +162,9 @@ class Catalogue(Database):
     def rows_where(self, condition: Condition) -> tuple[npt.NDArray[np.int64], bool]:
         """The rows of the items that match, and whether an item without metadata would."""
         sql, parameters = condition
-        rows = self.query(f"SELECT row FROM items WHERE {sql}", parameters)
+        ((rows,),) = self.query(f"SELECT group_concat(row) FROM items WHERE {sql}", parameters)  # 3x a row at a time
         empty = self.query(f"SELECT {sql} FROM (SELECT NULL AS metadata)", parameters)
-        return np.fromiter((row for (row,) in rows), np.int64, len(rows)), bool(empty[0][0])
+        return np.fromstring(rows or "", np.int64, sep=","), bool(empty[0][0])
 
     def indexes(self) -> dict[str, str]:
         """Field -> SQL of its index."""
