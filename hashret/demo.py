@@ -192,7 +192,8 @@ def _sections(
     table = tuple((row.name, row.bytes_an_item or None, *row.i2t, *row.t2i, row.r_sum) for row in rows)
     aside = tuple(row.name for row in rows if row.kind in ("float", "chance"))
     r10 = {
-        kind: {row.bytes_an_item: row.t2i[2] for row in rows if row.kind == kind} for kind in ("codes", "asymmetric")
+        kind: {float(row.bytes_an_item): row.t2i[2] for row in rows if row.kind == kind}
+        for kind in ("codes", "asymmetric")
     }
     encoders = {modality: tower.encoder.name for modality, tower in result.model.config.towers.items()}
     learned = (

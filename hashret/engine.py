@@ -42,7 +42,9 @@ class Engine:
             self._model = model
 
     @classmethod
-    def open(cls, path: str | Path, *, model: str | Path | None = None, device: str = "auto") -> Engine:
+    def open(
+        cls, path: str | Path, *, model: CrossModalHasher | str | Path | None = None, device: str = "auto"
+    ) -> Engine:
         """Open the collection at ``path`` for reading.
 
         Raises:

@@ -25,6 +25,7 @@
     runs        row, n, id, crc             n rows from `row` on with the integer ids id, id + 1, …, and no metadata
     tombstones  seq, rows (int64, little-endian), crc     the rows that died, one entry a deletion
     blocks      block, crc                  CRC-32 of the committed codes of each block
+    index "field:" + the field's name in hexadecimal: json_extract of the field over items, on request
 
 Every row of 0…n_rows-1 is exactly one of: in ``items``; in a run and not dead; dead.
 
@@ -33,7 +34,8 @@ A commit is: insert into the catalogue's open transaction, append the codes, fsy
 nobody reads and the next writer cuts off. A block's checksum is carried on from its last value, so appending reads
 nothing. A compaction writes the next generation's codes file, fsyncs it, renumbers the catalogue in one transaction,
 and then removes the old file; whoever mapped the old one keeps it. One writer, many readers: a reader's call runs in
-one SQLite snapshot and so sees one committed state.
+one SQLite snapshot and so sees one committed state. Damage in a log that a killed writer left ends the log there, as
+SQLite defines it: an earlier committed state is seen. All other damage is found by ``verify``.
 
 Must not know of models beyond their fingerprint, and never imports torch.
 """

@@ -191,6 +191,10 @@ class FeatureHasher:
         """Relaxed codes of pictures, (N, n_bits) float32, for a further step of a pipeline."""
         return self.encode_images(X, relaxed=True)
 
+    def fit_transform(self, X: ArrayLike, Y: ArrayLike, *, owner: ArrayLike | None = None) -> Floats:
+        """``fit``, then ``transform`` of the same pictures."""
+        return self.fit(X, Y, owner=owner).transform(X)
+
     def score(self, X: ArrayLike, Y: ArrayLike, *, owner: ArrayLike | None = None) -> float:
         """rSum of codes against codes, in percent, up to 600; for searches over parameters."""
         owners = owners_of(owner, len(matrix_of(X, "X")), len(matrix_of(Y, "Y")))
@@ -331,7 +335,10 @@ class FeatureHasher:
         width = self._model().tower(modality).encoder.width
         values = matrix_of(features, f"{modality} features")
         if values.shape[1] != width:
-            raise DataError(f"{modality} features are {values.shape[1]} wide, and fit was given {width}")
+            raise DataError(
+                f"{modality} features are of another kind than in fit: X has {values.shape[1]} features, but "
+                f"{type(self).__name__} is expecting {width} features as input"
+            )
         return values
 
 

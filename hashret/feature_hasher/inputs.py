@@ -22,19 +22,26 @@ def matrix_of(features: ArrayLike, what: str) -> Floats:
     Raises:
         DataError: something else.
     """
+    if features is None:
+        raise DataError(f"{what} is missing: pairs of features are needed, and the target y is None")
+    if hasattr(features, "toarray"):
+        raise DataError(f"{what} is sparse, and sparse input is not supported; give {what}.toarray()")
     try:
         given = np.asarray(features)
-        if given.dtype.kind not in "fiub":
-            raise TypeError(f"its dtype is {given.dtype}")
-        with np.errstate(over="ignore"):
+        if given.dtype.kind not in "fiubO":
+            reason = "Complex data not supported" if given.dtype.kind == "c" else f"its dtype is {given.dtype}"
+            raise TypeError(reason)
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused below
             values = np.ascontiguousarray(given, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} must be a matrix of real numbers: {error}") from error
-    if given.ndim != 2 or not given.shape[1]:
+    if given.ndim != 2:
         raise DataError(
-            f"{what} must be a matrix (items, width), not an array of shape {given.shape}; a single item is a row: "
-            f"x.reshape(1, -1)"
+            f"{what} must be a matrix (items, width), not an array of shape {given.shape}. Reshape your data: a single "
+            f"item is x.reshape(1, -1)"
         )
+    if not given.shape[1]:
+        raise DataError(f"{what} has 0 feature(s) (shape={given.shape}) while a minimum of 1 is required.")
     strange = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(strange):
         more = f" and {len(strange) - 1:,} more" if len(strange) > 1 else ""

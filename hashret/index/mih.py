@@ -31,9 +31,9 @@ from hashret.kernels import Hits, RangeHits, get_num_threads, native, range_sear
 from hashret.kernels.contract import Mask, check_k, check_mask, check_queries, check_radius
 from hashret.kernels.parallel import in_threads, pieces
 
-PROBE_NS = 6.0
+PROBE_NS = 15.0
 """A look into a table, its cache miss overlapped with others."""
-CANDIDATE_NS = 7.0
+CANDIDATE_NS = 15.0
 """A look at a code, its cache miss overlapped with others."""
 SCAN_WORD_NS = (0.05, 0.25)
 """Of a scan, for 8 bytes of a code: arithmetic that every query has, and reading that a batch has once."""

@@ -18,6 +18,9 @@ from hashret.model import CrossModalHasher, Tower
 from hashret.training.pairs import FeatureTable, PairFeatures, TableOn, VectorTable
 from hashret.training.validation import batches, logits_of
 
+RELAXED_SIZE = 0.5  # root mean square of logits before tanh
+CALIBRATION_ROWS = 2048
+
 
 def usable(dataset: Dataset, split: str, *, max_captions: int | None = None, limit: int | None = None) -> Dataset:
     """The records of a split that have a picture and a caption, cut to what is asked for.
@@ -67,6 +70,21 @@ def fit_adapters(hasher: CrossModalHasher, pairs: PairFeatures) -> None:
     hasher.eval()
     hasher.tower("image").fit_adapter(batches(pairs.image))
     hasher.tower("text").fit_adapter(batches(pairs.text))
+
+
+def calibrate(hasher: CrossModalHasher, pairs: PairFeatures) -> None:
+    """Set the steepness of each tower's tanh so that relaxed codes keep what the sign throws away.
+
+    Trained logits are several units large, where tanh is flat: a relaxed query would be hardly finer than a code. At
+    a root mean square of 0.5 before tanh it is nearly linear, and the order of an unquantised query is kept. Codes do
+    not change.
+    """
+    for modality in ("image", "text"):
+        table = getattr(pairs, modality)
+        rows = torch.linspace(0, len(table) - 1, min(len(table), CALIBRATION_ROWS)).long()
+        for output in hasher.project(modality, [table.batch(rows)]):
+            size = output.logits.square().mean().sqrt().clamp_min(1e-6)
+            hasher.tower(modality).beta.fill_(RELAXED_SIZE / float(size))
 
 
 def teacher_vectors(

@@ -133,6 +133,7 @@ def measure_pairs(
         if not 1 <= length <= hasher.n_bits:
             raise InputError(f"a code length of {length} bits cannot be cut from the model's {hasher.n_bits} bits")
     images, texts = logits_of(hasher, "image", pairs.image), logits_of(hasher, "text", pairs.text)
+    betas = [float(hasher.tower(modality).beta) for modality in ("image", "text")]
     owner = pairs.owners
     codes: dict[int, Retrieval] = {}
     asymmetric: dict[int, Retrieval] = {}
@@ -142,8 +143,9 @@ def measure_pairs(
         image_logits, text_logits = images[:, :n_bits], texts[:, :n_bits]
         image_codes, text_codes = pack(image_logits > 0), pack(text_logits > 0)
         codes[n_bits] = evaluate_codes(image_codes, text_codes, owner, n_bits=n_bits)
+        image_relaxed, text_relaxed = np.tanh(betas[0] * image_logits), np.tanh(betas[1] * text_logits)
         asymmetric[n_bits] = evaluate_asymmetric(
-            image_logits, text_logits, image_codes, text_codes, owner, n_bits=n_bits
+            image_relaxed, text_relaxed, image_codes, text_codes, owner, n_bits=n_bits
         )
         floats[n_bits] = evaluate_floats(image_logits, text_logits, owner)
         if pairs.labels is not None:

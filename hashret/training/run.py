@@ -27,9 +27,9 @@ from hashret.model import CrossModalHasher
 from hashret.model.devices import pick_device
 from hashret.training import checkpoint
 from hashret.training.config import RunConfig
-from hashret.training.features import fit_adapters, identity_of, pair_features, teacher_vectors, usable
+from hashret.training.features import calibrate, fit_adapters, identity_of, pair_features, teacher_vectors, usable
+from hashret.training.measure import measure_pairs
 from hashret.training.trainer import Trainer, derive_seed
-from hashret.training.validation import final_figures
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("hashret", "torch", "timm", "transformers", "numpy", "safetensors")
@@ -111,13 +111,14 @@ def train(
         fit_adapters(hasher, train_pairs)
     trainer.run()
     assert trainer.best is not None  # run() refuses to end without
+    calibrate(hasher, train_pairs)
     hasher.save(run_dir / "model")
     figures = {
         "name": config.name,
         "seed": config.seed,
         "fingerprint": hasher.fingerprint,
         "selection": {**plain(config.selection), **trainer.best},
-        "validation": final_figures(hasher, val_pairs),
+        "validation": measure_pairs(hasher, val_pairs).to_dict(),
         "pairs": {"train": len(train_pairs.text), "train_images": len(train_set), "val_images": len(val_set)},
         "seconds": {
             "features": prepared - begun,

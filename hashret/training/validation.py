@@ -58,13 +58,6 @@ def validate(hasher: CrossModalHasher, pairs: PairFeatures, selection: Selection
     return Validation(value, figures)
 
 
-def final_figures(hasher: CrossModalHasher, pairs: PairFeatures) -> dict[str, Any]:
-    """Codes at every length of the model beside its float side, for ``figures.json``."""
-    images, texts = logits_of(hasher, "image", pairs.image), logits_of(hasher, "text", pairs.text)
-    codes = {str(n_bits): _at(images, texts, pairs.owners, n_bits).to_dict() for n_bits in hasher.code_lengths}
-    return {"codes": codes, "float": evaluate_floats(images, texts, pairs.owners).to_dict()}
-
-
 def bit_entropy(bits: np.ndarray) -> float:
     """The mean entropy of the columns of (N, n_bits) bool, in bits: 1 is best, 0 a collapsed code."""
     ones = bits.mean(axis=0, dtype=np.float64)

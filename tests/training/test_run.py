@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hashret.codes import pack
 from hashret.config import build
 from hashret.data import Dataset, Record, load_splits
 from hashret.errors import DataError, HashretError, StorageError, TrainingError
@@ -72,7 +73,17 @@ def test_cached_features_give_the_codes_of_fresh_ones(picture_set, tmp_path):
     part = picture_set.split("val")
     pairs = pair_features(result.model, part, cache_dir=tmp_path / "cache", label="val")
     fresh = result.model.encode_images([record.image for record in part], relaxed=True)
-    np.testing.assert_allclose(np.tanh(logits_of(result.model, "image", pairs.image)), fresh, atol=1e-5)
+    beta = float(result.model.tower("image").beta)
+    np.testing.assert_allclose(np.tanh(beta * logits_of(result.model, "image", pairs.image)), fresh, atol=1e-5)
+
+
+def test_relaxed_codes_of_a_trained_model_are_not_saturated(picture_set, tmp_path):
+    """A saturated query would carry no more than its bits."""
+    model = train(run_config(), picture_set, out=tmp_path / "run", cache_dir=tmp_path / "cache").model
+    captions = picture_set.split("val").captions_flat()[0]
+    relaxed = model.encode_texts(captions, relaxed=True)
+    assert 0.2 < np.sqrt(np.square(relaxed).mean()) < 0.7
+    np.testing.assert_array_equal(pack(relaxed), model.encode_texts(captions))
 
 
 def test_the_last_blocks_of_an_encoder_are_trained_from_cached_tokens(picture_set, tmp_path):

@@ -123,6 +123,9 @@ typedef struct {
     void (*lay_out)(const uint64_t *query, uint32_t n_bits, uint32_t below, uint16_t *offsets);
 } hr_level;
 
+/* hr_distance with this machine's instruction for the ones of a word, if it has one. */
+extern uint32_t (*hr_distance_now)(const uint8_t *row, size_t words, const uint64_t *query);
+
 /* The levels that this machine can run, the best one last. */
 extern const hr_level *hr_levels[8];
 extern int hr_n_levels;

@@ -26,6 +26,10 @@ static void scan_plain(const uint8_t *rows, size_t n, size_t words, const uint64
     hr_scan_rows(rows, 0, n, words, query, mask, first, selection);
 }
 
+static uint32_t distance_plain(const uint8_t *row, size_t words, const uint64_t *query) {
+    return hr_distance(row, words, query);
+}
+
 #if defined(HR_X86) || defined(HR_NEON)
 
 /* 64 rows of one word each to 64 planes, `stride` bytes apart: the halves of ever smaller squares change places. */
@@ -80,6 +84,10 @@ static void transpose_128(const uint8_t *rows, size_t words, uint8_t *planes, ui
 
 /* One instruction for the ones of a word; every x86-64 since 2008. */
 HR_TARGET("popcnt")
+static uint32_t distance_popcnt(const uint8_t *row, size_t words, const uint64_t *query) {
+    return hr_distance(row, words, query);
+}
+
 static void scan_popcnt(const uint8_t *rows, size_t n, size_t words, const uint64_t *query, const uint64_t *mask,
                         uint64_t first, hr_selection *selection) {
     if (words == 1)
@@ -121,6 +129,7 @@ static const hr_level level_neon = {"neon", 128, {8, 8, 8}, unit_bytes_128, scan
 const hr_level *hr_levels[8];
 int hr_n_levels;
 const hr_level *hr_level_now;
+uint32_t (*hr_distance_now)(const uint8_t *row, size_t words, const uint64_t *query) = distance_plain;
 
 void hr_levels_find(void) {
     hr_n_levels = 0;
@@ -128,7 +137,10 @@ void hr_levels_find(void) {
     __builtin_cpu_init();
     int popcnt = __builtin_cpu_supports("popcnt");
     hr_levels[hr_n_levels++] = popcnt ? &level_popcnt : &level_scalar;
-    if (popcnt) hr_levels[hr_n_levels++] = &level_sse2;
+    if (popcnt) {
+        hr_distance_now = distance_popcnt;
+        hr_levels[hr_n_levels++] = &level_sse2;
+    }
     if (popcnt && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) {
         hr_levels[hr_n_levels++] = &level_avx2;
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

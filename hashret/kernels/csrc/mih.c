@@ -90,7 +90,7 @@ typedef struct {
 
 HR_INLINE uint32_t distance_to(const search *s, const uint8_t *code) {
     size_t whole = s->index->n_bytes / 8, rest = s->index->n_bytes % 8;
-    uint32_t distance = hr_distance(code, whole, s->padded);
+    uint32_t distance = hr_distance_now(code, whole, s->padded);
     if (rest) {
         uint64_t word = 0;
         memcpy(&word, code + whole * 8, rest);
@@ -141,7 +141,9 @@ static hr_mih_end probe(search *s, const hr_table *table, const uint32_t *values
         for (uint32_t at = start[i]; at < end[i]; at++) {
             uint32_t row = table->ids[at];
             if (row >= index->n_rows) return HR_MIH_DAMAGED;
-            HR_PREFETCH(index->codes + (size_t)row * index->n_bytes);
+            const uint8_t *code = index->codes + (size_t)row * index->n_bytes;
+            HR_PREFETCH(code);
+            HR_PREFETCH(code + index->n_bytes - 1); /* it may lie across two cache lines */
             if (put >= AHEAD && !look(s, waiting[put % AHEAD], step)) return HR_MIH_MEMORY;
             waiting[put++ % AHEAD] = row;
         }
