@@ -20,7 +20,7 @@ CFLAGS="$sanitize" LDFLAGS="$sanitize" "$python" setup.py -q build_ext --inplace
 ls hashret/kernels/_native*.so > /dev/null || { cat build.log >&2; exit 1; }
 
 # Python itself is not instrumented: the runtime has to come first, and what Python never frees is no leak of ours.
-export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 HASHRET_BACKEND=native
+export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 export PYTHONDONTWRITEBYTECODE=1
 runtime=$("${CC:-gcc}" -print-file-name=libasan.so)
 cxx=$("${CC:-gcc}" -print-file-name=libstdc++.so)
