@@ -1,0 +1,147 @@
+"""The report of the search benchmark: tables in Markdown and a plot, made from its JSON. Must not time anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hashret._lazy import available
+
+FAISS = ("faiss flat (heap)", "faiss flat (counting)")
+
+# (what, contestant, conditions on a cell, least ratio over FAISS flat at 64, 128, 256 bits)
+BARS = (
+    ("batch of 1,000, 1 thread", "native", {"batch": 1000, "threads": 1, "n": (10**6, 10**7)}, (25, 14, 11)),
+    ("the same with AVX2", "native avx2", {"batch": 1000, "threads": 1, "n": (10**6, 10**7)}, (10, 5, 4.5)),
+    ("batch of 16, 1 thread", "native", {"batch": 16, "threads": 1, "n": (10**6, 10**7)}, (10, 6, 5)),
+    ("one query, 1 thread", "native", {"batch": 1, "threads": 1, "n": (10**6,)}, (3.2, 1.5, 1.3)),
+    ("one query, 2 threads", "native", {"batch": 1, "threads": 2, "n": (10**6,)}, (6, 2.8, 2.2)),
+    (
+        "one query, MIH, clustered",
+        "mih",
+        {"batch": 1, "threads": 1, "n": (10**7,), "data": ("clustered",)},
+        (100, 60, 40),
+    ),
+)
+
+
+def faiss_ms(cell: dict[str, Any], which: str = "median_ms") -> float | None:
+    """The better setting of FAISS flat in a cell."""
+    times = [cell["peers"][name][which] for name in FAISS if name in cell["peers"]]
+    return min(times) if times else None
+
+
+def ratio(cell: dict[str, Any], name: str, which: str = "median_ms") -> float | None:
+    """How many times faster than FAISS flat a contestant is in a cell."""
+    base = faiss_ms(cell, which)
+    return base / cell["peers"][name][which] if base and name in cell["peers"] else None
+
+
+def write_report(state: dict[str, Any], out: Path) -> None:
+    """search.md and, where matplotlib is installed, search.png."""
+    cells = sorted(
+        state["cells"].values(), key=lambda c: (c["data"], c["n"], c["bits"], c["k"], c["batch"], c["threads"])
+    )
+    machine = state.get("machine", {})
+    lines = [
+        "# Exact Hamming search against its peers",
+        "",
+        "Written by `python benchmarks/search.py`. All contestants of a row took turns; times are medians in ms a",
+        "query. A ratio is the time of the better setting of FAISS IndexBinaryFlat over that of the contestant; in",
+        "brackets the ratio of the best turns, which a busy machine disturbs less. `load` is the machine's load when",
+        "a row began, `read` the time of reading all codes and doing nothing.",
+        "",
+        *(f"* {key}: {value}" for key, value in machine.items()),
+        f"* complete: {'yes' if state.get('complete') else 'no, further cells are missing'}",
+        "",
+        "## Bars, k = 10",
+        "",
+        "| what | N | data | 64 bits | 128 bits | 256 bits |",
+        "|---|---|---|---|---|---|",
+        *bar_rows(cells),
+        "",
+        "## All rows",
+        "",
+    ]
+    names = list(dict.fromkeys(name for cell in cells for name in cell["peers"]))
+    lines += [
+        "| data | N | bits | k | batch | threads | load | read | " + " | ".join(names) + " |",
+        "|---" * (8 + len(names)) + "|",
+        *(row(cell, names) for cell in cells),
+    ]
+    notes = {
+        f"{cell['data']}, {cell['n']:,} x {cell['bits']}: {name}: {timed['note']}"
+        + (f", recall {timed['recall']:.3f} at k = 10" if "recall" in timed else "")
+        for cell in cells
+        for name, timed in cell["peers"].items()
+        if "note" in timed
+    }
+    lines += ["", "## Parameters", "", *(f"* {note}" for note in sorted(notes)), ""]
+    (out / "search.md").write_text("\n".join(lines))
+    if cells and state.get("complete"):
+        plot(cells, out / "search.png")
+
+
+def bar_rows(cells: list[dict[str, Any]]) -> list[str]:
+    """A line for each bar, data and N that were timed."""
+    rows = []
+    for what, name, conditions, least in BARS:
+        fitting = [
+            cell
+            for cell in cells
+            if cell["k"] == 10
+            and all(cell[key] in (c if isinstance(c, tuple) else (c,)) for key, c in conditions.items())
+        ]
+        for data, count in dict.fromkeys((cell["data"], cell["n"]) for cell in fitting):
+            shown = []
+            for n_bits, bar in zip((64, 128, 256), least):
+                cell = next((c for c in fitting if (c["data"], c["n"], c["bits"]) == (data, count, n_bits)), None)
+                got = ratio(cell, name) if cell else None
+                best = ratio(cell, name, "best_ms") if cell else None
+                shown.append(f"{got:.1f}x ({best:.1f}x), bar {bar}x" if got and best else f"-, bar {bar}x")
+            rows.append(f"| {what} | {count:,} | {data} | " + " | ".join(shown) + " |")
+    return rows
+
+
+def row(cell: dict[str, Any], names: list[str]) -> str:
+    """One line of the large table."""
+    shown = [cell["data"], f"{cell['n']:,}", *(str(cell[key]) for key in ("bits", "k", "batch", "threads"))]
+    shown += [f"{cell['load']:.1f}", f"{cell['read_ms']:.3g}" if "read_ms" in cell else ""]
+    for name in names:
+        timed = cell["peers"].get(name)
+        text = "" if timed is None else f"{timed['median_ms']:.3g}"
+        times = ratio(cell, name) if timed else None
+        if times and not name.startswith("faiss flat"):
+            text += f" ({times:.1f}x)"
+        shown.append(text)
+    return "| " + " | ".join(shown) + " |"
+
+
+def plot(cells: list[dict[str, Any]], path: Path) -> None:
+    """Queries a second over bits, a panel for each batch, at the largest N that has them all."""
+    if not available("matplotlib"):
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    count = max(cell["n"] for cell in cells)
+    data = next(cell["data"] for cell in cells if cell["n"] == count)
+    fitting = [c for c in cells if (c["n"], c["data"], c["threads"]) == (count, data, min(x["threads"] for x in cells))]
+    fitting = [cell for cell in fitting if cell["k"] == min(c["k"] for c in fitting)]
+    batches = sorted({cell["batch"] for cell in fitting})
+    figure, axes = pyplot.subplots(1, len(batches), figsize=(4 * len(batches), 3.6), squeeze=False)
+    for axis, batch in zip(axes[0], batches):
+        panel = sorted((c for c in fitting if c["batch"] == batch), key=lambda c: c["bits"])
+        for name in dict.fromkeys(name for cell in panel for name in cell["peers"]):
+            points = [(c["bits"], 1000 / c["peers"][name]["median_ms"]) for c in panel if name in c["peers"]]
+            axis.plot(*zip(*points), marker="o", label=name)
+        axis.set(xscale="log", yscale="log", xlabel="bits", title=f"batch of {batch:,}")
+        axis.set_xticks([c["bits"] for c in panel], [str(c["bits"]) for c in panel])
+    axes[0][0].set_ylabel("queries a second")
+    axes[0][-1].legend(fontsize=7)
+    figure.suptitle(f"{count:,} {data} codes, 1 thread, k = {fitting[0]['k']}")
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)

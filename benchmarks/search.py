@@ -1,0 +1,217 @@
+"""Exact search against its peers, by one command.
+
+    python benchmarks/search.py --quick            one or two minutes
+    python benchmarks/search.py                    everything: hours, resumable; cells that are done are kept
+    python benchmarks/search.py --n 1e6 --bits 64  some of it
+
+Writes search.json, search.md and search.png into --out. In a cell (data, N, bits, k, batch, threads) all contestants
+take turns, so that a busy machine hits them alike; the median and the best of the turns are kept, in ms a query. The
+ratio of the bars is the median of the better setting of FAISS IndexBinaryFlat over ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of FAISS that spin slow a busy machine down for all
+
+import numpy as np  # noqa: E402
+from _peers import Peer, approximate_peers, disagreement, exact_peers  # noqa: E402
+from _search_report import write_report  # noqa: E402
+
+import hashret  # noqa: E402
+from hashret import kernels  # noqa: E402
+from hashret.kernels import native  # noqa: E402
+
+QUERIES = 1000
+CENTRES, FLIP = 10_000, 0.1
+HNSW_MOST = 1_000_000  # codes; a graph of more takes hours to build
+
+
+def main() -> None:
+    """Time what is missing and write the report."""
+    options = arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    state = load(options.out / "search.json")
+    state["machine"], state["options"] = machine(), {k: str(v) for k, v in vars(options).items()}
+    for kind in options.kinds:
+        for count in options.n:
+            for n_bits in options.bits:
+                cells = [
+                    {"data": kind, "n": count, "bits": n_bits, "k": k, "batch": batch, "threads": threads}
+                    for k in options.k
+                    for batch in options.batch
+                    for threads in options.threads
+                ]
+                missing = [cell for cell in cells if options.again or name_of(cell) not in state["cells"]]
+                if missing:
+                    run_cells(missing, options, state)
+    state["complete"] = True
+    save(state, options.out)
+    print((options.out / "search.md").read_text())
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="10^5 codes, k = 10, exact contestants")
+    parser.add_argument("--n", type=lambda x: int(float(x)), nargs="+", help="numbers of codes")
+    parser.add_argument("--bits", type=int, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--k", type=int, nargs="+")
+    parser.add_argument("--kinds", nargs="+", default=["clustered", "uniform"], help="or .npy files of codes")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16, 1000])
+    parser.add_argument("--levels", nargs="*", default=["avx2"], help="SIMD levels to time beside the best")
+    parser.add_argument("--seconds", type=float, help="for a cell, about")
+    parser.add_argument("--approximate", action=argparse.BooleanOptionalAction, help="also IVF and HNSW")
+    parser.add_argument("--others", action=argparse.BooleanOptionalAction, default=True, help="also numpy and usearch")
+    parser.add_argument("--again", action="store_true", help="time cells anew that are done")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    options.n = options.n or ([100_000] if options.quick else [100_000, 1_000_000, 10_000_000])
+    options.k = options.k or ([10] if options.quick else [10, 100])
+    options.seconds = options.seconds or (0.6 if options.quick else 6.0)
+    if options.approximate is None:
+        options.approximate = not options.quick
+    here = Path(__file__).resolve().parent
+    options.out = options.out or here / "results" / ("quick" if options.quick else "")
+    return options
+
+
+def make(kind: str, count: int, n_bits: int) -> tuple[Any, Any]:
+    """Codes and queries of one distribution; a file gives its last rows as queries."""
+    rng = np.random.default_rng(n_bits)
+    if kind.endswith(".npy"):
+        codes = np.load(kind)[:, : n_bits // 8]
+        return np.ascontiguousarray(codes[: min(count, len(codes) - QUERIES)]), np.ascontiguousarray(codes[-QUERIES:])
+    if kind == "uniform":
+        codes = rng.integers(0, 256, (count + QUERIES, n_bits // 8), np.uint8)
+    else:
+        centres = rng.integers(0, 256, (CENTRES, n_bits // 8), np.uint8)
+        codes = centres[rng.integers(0, CENTRES, count + QUERIES)]
+        for start in range(0, len(codes), 1 << 16):
+            part = codes[start : start + (1 << 16)]
+            part ^= np.packbits(rng.random((len(part), n_bits), np.float32) < FLIP, axis=1)
+    return codes[:count], np.ascontiguousarray(codes[count:])
+
+
+def run_cells(cells: list[dict[str, Any]], options: argparse.Namespace, state: dict[str, Any]) -> None:
+    """Time the cells of one data set, and save after each."""
+    kind, count, n_bits = cells[0]["data"], cells[0]["n"], cells[0]["bits"]
+    codes, queries = make(kind, count, n_bits)
+    peers = list(exact_peers(codes, n_bits, levels=tuple(options.levels), others=options.others))
+    wrong = disagreement(codes, queries[:8], 10, peers)
+    if wrong:
+        raise SystemExit(f"{kind}, {count} x {n_bits} bits: {wrong}")
+    if options.approximate and count <= HNSW_MOST:
+        truth = kernels.search(codes, queries[:200], 10, n_bits=n_bits)
+        peers += approximate_peers(codes, n_bits, queries[:200], truth, 10)
+    for cell in cells:
+        cell = {**cell, "load": os.getloadavg()[0], "peers": time_cell(cell, peers, queries, options.seconds)}
+        if cell["batch"] == 1:
+            cell["read_ms"] = read_ms(codes)
+        state["cells"][name_of(cell)] = cell
+        state["complete"] = False
+        save(state, options.out)
+        shown = {name: round(timed["median_ms"], 4) for name, timed in cell["peers"].items()}
+        print(name_of(cell), f"load {cell['load']:.1f}", shown, flush=True)
+
+
+def time_cell(cell: dict[str, Any], peers: list[Peer], queries: Any, seconds: float) -> dict[str, Any]:
+    """Median and best ms a query of every contestant, in turns; slow ones get part of the batch and fewer turns."""
+    batch, k, threads = cell["batch"], cell["k"], cell["threads"]
+    plan: dict[str, list[Any]] = {}
+    share = seconds / len(peers)
+    for peer in peers:
+        size = min(batch, peer.most)
+        peer.run(queries[:size], k, threads)  # warm
+        start = time.perf_counter()
+        peer.run(queries[:size], k, threads)
+        once = time.perf_counter() - start
+        plan[peer.name] = [peer, size, max(3, min(301, int(share / max(once, 1e-6)))), []]
+    turns = max(rounds for _, _, rounds, _ in plan.values())
+    for turn in range(turns):
+        for peer, size, rounds, taken in plan.values():
+            if len(taken) * turns > turn * rounds:
+                continue  # its turns are spread over all of them
+            first = turn * size % max(1, len(queries) - size + 1)
+            start = time.perf_counter()
+            peer.run(queries[first : first + size], k, threads)
+            taken.append((time.perf_counter() - start) * 1e3 / size)
+    return {
+        name: {
+            "median_ms": float(np.median(taken)),
+            "best_ms": min(taken),
+            "turns": len(taken),
+            "queries": size,
+            **({"recall": peer.recall} if peer.recall is not None else {}),
+            **({"note": peer.note} if peer.note else {}),
+        }
+        for name, (peer, size, _, taken) in plan.items()
+    }
+
+
+def read_ms(codes: Any) -> float:
+    """Reading all codes and doing nothing, by one thread."""
+    words = codes.reshape(-1).view(np.uint64) if codes.nbytes % 8 == 0 else codes.reshape(-1)
+    taken = []
+    for _ in range(7):
+        start = time.perf_counter()
+        np.bitwise_or.reduce(words)
+        taken.append((time.perf_counter() - start) * 1e3)
+    return float(np.median(taken))
+
+
+def name_of(cell: dict[str, Any]) -> str:
+    """The key of a cell."""
+    return "{data}, {n} x {bits}, k {k}, batch {batch}, threads {threads}".format(**cell)
+
+
+def machine() -> dict[str, Any]:
+    """Where it ran and with what."""
+    processor = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        processor = lines[0] if lines else processor
+    versions = {"python": platform.python_version(), "hashret": hashret.__version__}
+    for package in ("numpy", "faiss-cpu", "usearch"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    levels: dict[str, Any] = {"native": list(native.levels()) if native.available() else []}
+    try:
+        import faiss
+
+        levels["faiss"] = faiss.SIMDConfig.get_level_name()
+    except (ImportError, AttributeError):
+        levels["faiss"] = "unknown"
+    return {"processor": processor, "cores": os.cpu_count(), "system": platform.platform(), **versions, "simd": levels}
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What earlier runs left."""
+    if path.exists():
+        state: dict[str, Any] = json.loads(path.read_text())
+        return state
+    return {"cells": {}, "complete": False}
+
+
+def save(state: dict[str, Any], out: Path) -> None:
+    """The numbers and the report, each at once or not at all."""
+    temporary = out / "search.json.tmp"
+    temporary.write_text(json.dumps(state, indent=None, separators=(",", ":")))
+    temporary.replace(out / "search.json")
+    write_report(state, out)
+
+
+if __name__ == "__main__":
+    main()
