@@ -166,7 +166,7 @@ def _items(catalogue: Catalogue, problems: list[str]) -> list[_Item]:
     found = [
         _Item(row, id, text, checksum(id, text) == crc)
         for row, id, text, crc in _rows(catalogue, "items", "row", ("row", "id", "metadata", "crc"), problems)
-        if row >= 0 and isinstance(id, str | int) and isinstance(text, str | None)
+        if isinstance(row, int) and row >= 0 and isinstance(id, str | int) and isinstance(text, str | None)
     ]
     return sorted(found, key=lambda item: item.row)
 
@@ -206,13 +206,13 @@ def _rows(catalogue: Catalogue, table: str, key: str, columns: tuple[str, ...], 
                     break
                 many = 1
                 continue
-            yield from rows
-            if len(rows) < many:
-                return
-            if upwards:
-                lowest = rows[-1][0]
-            else:
-                highest = rows[-1][0]
+            before = lowest, highest
+            for row in rows:
+                if lowest < row[0] < highest:
+                    lowest, highest = (row[0], highest) if upwards else (lowest, row[0])
+                    yield row
+            if len(rows) < many or (lowest, highest) == before:  # the end, or a damaged tree that goes in circles
+                break
 
 
 def _add(target: Collection, codes: Codes, rows: Rows, ids: Ids, texts: list[str | None] | None, loss: _Loss) -> None:

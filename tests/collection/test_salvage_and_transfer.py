@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
 
@@ -70,6 +71,39 @@ def test_a_damaged_page_of_the_catalogue_costs_its_items_only(damaged, tmp_path)
     with Collection.open(tmp_path / "out") as new:
         assert new.get("s0").metadata == [{"n": 0}] and new.get("s999").metadata == [{"n": 999}]
         new.verify()
+
+
+def test_whatever_is_damaged_what_is_saved_is_right(path, tmp_path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100))
+        collection.add(codes(60, seed=1), [f"s{i}" for i in range(60)], [{"n": i} for i in range(60)])
+        ids = list(collection)
+        items = collection.get(ids)
+        truth = {id: (code.tobytes(), metadata) for id, code, metadata in zip(ids, items.codes, items.metadata)}
+    rng, whole = random.Random(3), 0
+    originals = {file.name: file.read_bytes() for file in path.iterdir()}
+    for turn in range(60):
+        name = rng.choice(["catalogue.sqlite", "catalogue.sqlite", "codes-000001.bin"])
+        data = bytearray(originals[name])
+        for _ in range(rng.choice((1, 3, 20))):
+            at = rng.randrange(len(data))
+            data[at : at + 16] = rng.randbytes(len(data[at : at + rng.choice((1, 16))]))
+        (path / name).write_bytes(data[: len(originals[name])])
+        out = tmp_path / f"out{turn}"
+        try:
+            Collection.salvage(path, out)
+        except StorageError:
+            assert not out.exists()
+        else:
+            with Collection.open(out) as saved:
+                saved.verify()
+                ids = list(saved)
+                items = saved.get(ids)
+                for id, code, metadata in zip(ids, items.codes, items.metadata):
+                    assert truth[id] == (code.tobytes(), metadata)
+                whole += len(ids) == len(truth)
+        (path / name).write_bytes(originals[name])
+    assert 0 < whole < 60
 
 
 def test_what_cannot_be_salvaged_is_said(damaged, tmp_path):
