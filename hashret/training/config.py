@@ -127,10 +127,13 @@ class Selection:
         metric: on the validation split, codes against codes; ``MeanR`` is better when lower.
         n_bits: code length(s) at which it is taken (their mean); empty: the whole code. Nested models may name any
             of their lengths.
+        stage: only epochs of this stage can be chosen; None: of any. For what a later stage is to show, whatever it
+            does to the metric.
     """
 
     metric: Metric = "rSum"
     n_bits: int | tuple[int, ...] = ()
+    stage: str | None = None
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -173,6 +176,10 @@ class RunConfig:
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ConfigError(f"every stage needs a name of its own, and these are {names}")
+        if self.selection.stage is not None and self.selection.stage not in names:
+            raise ConfigError(
+                f"selection.stage {self.selection.stage!r} is no stage{nearest(self.selection.stage, tuple(names))}"
+            )
         wrong = [length for length in self.selection.lengths if not 1 <= length <= self.model.n_bits]
         if wrong:
             raise ConfigError(f"selection.n_bits {wrong} does not fit codes of {self.model.n_bits} bits")

@@ -185,8 +185,9 @@ class Trainer:
                     validation.figures["entropy"], epoch + 1, row["stage"],
                 )  # fmt: skip
             self.curves.append(row)
-            better = self.best is None or validation.value > self.best["value"]
-            self.bad_epochs = 0 if better else self.bad_epochs + 1
+            chosen_from = self.config.selection.stage in (None, row["stage"])
+            better = chosen_from and (self.best is None or validation.value > self.best["value"])
+            self.bad_epochs = 0 if better or not chosen_from else self.bad_epochs + 1
             if better and math.isfinite(validation.value):
                 self.best = {"value": validation.value, "stage": row["stage"], "epoch": epoch + 1}
                 self.best_tensors = {name: tensor.clone() for name, tensor in self._model_state().items()}

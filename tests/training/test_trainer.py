@@ -92,6 +92,17 @@ def test_the_best_epoch_is_kept_not_the_last(trained):
     assert validate(trainer.hasher, trainer.val_pairs, trainer.config.selection).value == trainer.best["value"]
 
 
+def test_only_epochs_of_the_named_stage_are_chosen(trained, config):
+    stages = [
+        {"name": name, "epochs": 2, "batch_size": 32, "lr": lr, "losses": {"joint": {"kind": "joint_infonce"}}}
+        for name, lr in (("learns", 5e-3), ("idles", 0.0))
+    ]
+    trainer = trained(stages=stages, selection={"n_bits": [16], "stage": "idles"})
+    assert trainer.best["stage"] == "idles"
+    with pytest.raises(ConfigError, match="did you mean 'idles'"):
+        config(stages=stages, selection={"stage": "idels"})
+
+
 def test_patience_ends_a_stage(trained):
     trainer = trained(stage={"epochs": 30, "lr": 0.0, "patience": 2})
     assert len(trainer.curves) == 3  # the first is the best, and two more are waited for
