@@ -34,6 +34,8 @@ from hashret.training.pairs import steps_of
 from hashret.training.trainer import derive_seed
 
 BATCH = 1024  # rows encoded together
+# of the loss's terms: codes are what is stored, and a little weight on floats keeps them from over-fitting
+WEIGHTS = {"code_weight": 1.0, "float_weight": 0.1, "cross_weight": 0.25}
 ROUNDS = 10  # validations of a fit
 FEWEST_STEPS, MOST_STEPS, PASSES = 400, 5000, 20  # of a fit that is not told its passes
 FEWEST_HELD, MOST_HELD = 20, 1000  # items held out: below, a figure is noise; above, only slower
@@ -129,6 +131,8 @@ class FeatureHasher:
             ConfigError: a parameter that cannot be used.
             TrainingError: the loss is no longer finite.
         """
+        if Y is None:
+            raise DataError("a feature hasher learns from pairs: it requires y to be passed, but the target y is None")
         images, texts = matrix_of(X, "X"), matrix_of(Y, "Y")
         owners = owners_of(owner, len(images), len(texts))
         order = np.argsort(owners, kind="stable")
@@ -197,8 +201,8 @@ class FeatureHasher:
 
     def score(self, X: ArrayLike, Y: ArrayLike, *, owner: ArrayLike | None = None) -> float:
         """rSum of codes against codes, in percent, up to 600; for searches over parameters."""
-        owners = owners_of(owner, len(matrix_of(X, "X")), len(matrix_of(Y, "Y")))
         codes: tuple[Codes, Codes] = self.encode_images(X), self.encode_texts(Y)
+        owners = owners_of(owner, len(codes[0]), len(codes[1]))
         return evaluate_codes(*codes, owners, n_bits=self._model().n_bits).r_sum
 
     def save(self, directory: str | Path) -> None:
@@ -309,6 +313,8 @@ class FeatureHasher:
             passes = max(1, round(steps / a_pass))
         else:
             passes = self.passes
+        if passes < 1:
+            raise ConfigError(f"passes must be at least 1, and is {passes}; None chooses")
         a_round = max(1, round(passes / rounds))
         return Stage(
             name="heads",
@@ -319,7 +325,7 @@ class FeatureHasher:
             weight_decay=self.weight_decay,
             mix=self.mix,
             patience=self.patience,
-            losses={"joint": {"kind": "joint_infonce", "temperature": self.temperature}},
+            losses={"joint": {"kind": "joint_infonce", "temperature": self.temperature, **WEIGHTS}},
         )
 
     def _model(self) -> CrossModalHasher:

@@ -22,8 +22,6 @@ def matrix_of(features: ArrayLike, what: str) -> Floats:
     Raises:
         DataError: something else.
     """
-    if features is None:
-        raise DataError(f"{what} is missing: pairs of features are needed, and the target y is None")
     if hasattr(features, "toarray"):
         raise DataError(f"{what} is sparse, and sparse input is not supported; give {what}.toarray()")
     try:
