@@ -22,13 +22,13 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of FAISS that spin slow a busy machine down for all
 
-import numpy as np  # noqa: E402
-from _peers import Peer, approximate_peers, disagreement, exact_peers  # noqa: E402
-from _search_report import write_report  # noqa: E402
+import numpy as np
+from _peers import Peer, approximate_peers, disagreement, exact_peers
+from _search_report import write_report
 
-import hashret  # noqa: E402
-from hashret import kernels  # noqa: E402
-from hashret.kernels import native  # noqa: E402
+import hashret
+from hashret import kernels
+from hashret.kernels import native
 
 QUERIES = 1000
 CENTRES, FLIP = 10_000, 0.1

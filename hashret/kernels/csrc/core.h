@@ -141,7 +141,7 @@ HR_INLINE uint32_t hr_steps(uint32_t n_bits) { /* of the start value: the power 
 HR_INLINE size_t hr_tables_bytes(const hr_level *level, uint32_t n_bits) {
     return 2 * (level->lanes / 8) + hr_units(n_bits) * level->table_bytes_unit /* start values and tables */
            + (size_t)hr_units(n_bits + 48) * 16 * (level->lanes / 8)           /* bit planes, in whole words */
-           + (size_t)128 * 8 * (level->lanes / 8); /* transposition (at most 4,096), or what is kept between halves */
+           + (size_t)128 * 8 * (level->lanes / 8) + 4096; /* what is kept between halves, and transposition */
 }
 
 #endif

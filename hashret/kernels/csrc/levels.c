@@ -64,12 +64,14 @@ typedef uint64_t vector_128 __attribute__((vector_size(16), may_alias));
 #define V_MAJ(a, b, c) (((a) & (b)) | (((a) ^ (b)) & (c)))
 #define V_NOT(a) (~(a))
 #define V_OR(a, b) ((a) | (b))
+#define V_AND(a, b) ((a) & (b))
 #define V_ANDNOT(a, b) (~(a) & (b))
 HR_INLINE int any_128(V a) { return (a[0] | a[1]) != 0; }
 #define V_ANY(a) any_128(a)
 #define scan_128 scan_plain
-static void transpose_128(const uint8_t *rows, size_t words, uint8_t *planes, uint8_t *stage) {
-    for (size_t w = 0; w < words; w++, planes += 64 * V_BYTES) {
+static void transpose_128(const uint8_t *rows, size_t words, size_t from, size_t to, uint8_t *planes,
+                          uint8_t *stage) {
+    for (size_t w = from; w < to; w++, planes += 64 * V_BYTES) {
         const uint8_t *side = column(rows, 128, words, w, stage);
         transpose_64(side, planes, V_BYTES);
         transpose_64(side + 512, planes + 8, V_BYTES);
