@@ -49,7 +49,7 @@ def write_report(state: dict[str, Any], out: Path) -> None:
         "Written by `python benchmarks/search.py`. All contestants of a row took turns; times are medians in ms a",
         "query. A ratio is the time of the better setting of FAISS IndexBinaryFlat over that of the contestant; in",
         "brackets the ratio of the best turns, which a busy machine disturbs less. `load` is the machine's load when",
-        "a row began, `read` the time of reading all codes and doing nothing.",
+        "a row began.",
         "",
         *(f"* {key}: {value}" for key, value in machine.items()),
         f"* complete: {'yes' if state.get('complete') else 'no, further cells are missing'}",
@@ -65,8 +65,8 @@ def write_report(state: dict[str, Any], out: Path) -> None:
     ]
     names = list(dict.fromkeys(name for cell in cells for name in cell["peers"]))
     lines += [
-        "| data | N | bits | k | batch | threads | load | read | " + " | ".join(names) + " |",
-        "|---" * (8 + len(names)) + "|",
+        "| data | N | bits | k | batch | threads | load | " + " | ".join(names) + " |",
+        "|---" * (7 + len(names)) + "|",
         *(row(cell, names) for cell in cells),
     ]
     notes = {
@@ -106,7 +106,7 @@ def bar_rows(cells: list[dict[str, Any]]) -> list[str]:
 def row(cell: dict[str, Any], names: list[str]) -> str:
     """One line of the large table."""
     shown = [cell["data"], f"{cell['n']:,}", *(str(cell[key]) for key in ("bits", "k", "batch", "threads"))]
-    shown += [f"{cell['load']:.1f}", f"{cell['read_ms']:.3g}" if "read_ms" in cell else ""]
+    shown.append(f"{cell['load']:.1f}")
     for name in names:
         timed = cell["peers"].get(name)
         text = "" if timed is None else f"{timed['median_ms']:.3g}"

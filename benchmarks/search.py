@@ -115,8 +115,6 @@ def run_cells(cells: list[dict[str, Any]], options: argparse.Namespace, state: d
         peers += approximate_peers(codes, n_bits, queries[:200], truth, 10)
     for cell in cells:
         cell = {**cell, "load": os.getloadavg()[0], "peers": time_cell(cell, peers, queries, options.seconds)}
-        if cell["batch"] == 1:
-            cell["read_ms"] = read_ms(codes)
         state["cells"][name_of(cell)] = cell
         state["complete"] = False
         save(state, options.out)
@@ -127,6 +125,7 @@ def run_cells(cells: list[dict[str, Any]], options: argparse.Namespace, state: d
 def time_cell(cell: dict[str, Any], peers: list[Peer], queries: Any, seconds: float) -> dict[str, Any]:
     """Median and best ms a query of every contestant, in turns; slow ones get part of the batch and fewer turns."""
     batch, k, threads = cell["batch"], cell["k"], cell["threads"]
+    peers = [peer for peer in peers if batch == 1 or peer.name != "reading the codes"]
     plan: dict[str, list[Any]] = {}
     share = seconds / len(peers)
     for peer in peers:
@@ -156,17 +155,6 @@ def time_cell(cell: dict[str, Any], peers: list[Peer], queries: Any, seconds: fl
         }
         for name, (peer, size, _, taken) in plan.items()
     }
-
-
-def read_ms(codes: Any) -> float:
-    """Reading all codes and doing nothing, by one thread."""
-    words = codes.reshape(-1).view(np.uint64) if codes.nbytes % 8 == 0 else codes.reshape(-1)
-    taken = []
-    for _ in range(7):
-        start = time.perf_counter()
-        np.bitwise_or.reduce(words)
-        taken.append((time.perf_counter() - start) * 1e3)
-    return float(np.median(taken))
 
 
 def name_of(cell: dict[str, Any]) -> str:

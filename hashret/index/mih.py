@@ -38,6 +38,7 @@ CANDIDATE_NS = 15.0
 SCAN_WORD_NS = (0.05, 0.25)
 """Of a scan, for 8 bytes of a code: arithmetic that every query has, and reading that a batch has once."""
 
+_NO_EXTENSION = "the C extension is not built"
 _SELECTIVE = 8  # a mask that selects fewer than N / 8 rows: gathering those is the fastest
 
 
@@ -155,6 +156,8 @@ class MIHIndex:
         in_threads(part, pieces(len(queries), get_num_threads()))
         probed = stats[:, 0] == 1
         self.last = _stats(stats)
+        if self.last.scanned == 0 and len(codes) == tables.count:
+            return hits
         if len(codes) > tables.count and probed.any():
             rest = search_checked(
                 codes[tables.count :],
@@ -267,17 +270,22 @@ class MIHIndex:
         """The checked mask, the tables if they are to be used, and the codes as they are now."""
         if mask is not None:
             mask = check_mask(mask, len(self))
-        reason = self._why_no_tables()
+        reason, tables = "", self._tables
+        if tables is None or 2 * (len(self) - tables.count) > tables.count:
+            reason = self._why_no_tables()
+            if not reason and queries:
+                self.build()
+                tables = self._tables
+        elif not native.available():
+            reason = _NO_EXTENSION
         if not reason and mask is not None and np.count_nonzero(mask) * _SELECTIVE < len(mask):
             reason = "the mask selects few rows"
-        if not reason and (self._tables is None or 2 * (len(self) - self._tables.count) > self._tables.count):
-            self.build()
         self.last = MIHStats(queries, queries, reason=reason)
-        return mask, None if reason or not queries else self._tables, self.codes
+        return mask, None if reason or not queries else tables, self.codes
 
     def _why_no_tables(self) -> str:
         if not native.available():
-            return "the C extension is not built"
+            return _NO_EXTENSION
         return plan(len(self), n_bits=self.n_bits).reason
 
     def _call(
@@ -324,5 +332,5 @@ def _merge(distances: Any, rows: Any, rest: Hits, offset: int) -> tuple[Any, Any
 
 
 def _stats(stats: npt.NDArray[np.int64]) -> MIHStats:
-    probed, probes, candidates, _ = stats.sum(axis=0).tolist()
+    probed, probes, candidates, _ = (stats[0] if len(stats) == 1 else stats.sum(axis=0)).tolist()
     return MIHStats(len(stats), len(stats) - probed, probes, candidates)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -62,7 +63,7 @@ class Tables:
         """Memory of all tables in bytes."""
         return sum(array.nbytes for array in (*self.starts, *self.ids))
 
-    @property
+    @cached_property
     def parts(self) -> tuple[tuple[int, int, Words, Words], ...]:
         """(first bit, width, starts, ids) of each table."""
         first = accumulate(self.widths[:-1], initial=0)
