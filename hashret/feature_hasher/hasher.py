@@ -35,7 +35,7 @@ from hashret.training.trainer import derive_seed
 
 BATCH = 1024  # rows encoded together
 # of the loss's terms: codes are what is stored, and a little weight on floats keeps them from over-fitting
-WEIGHTS = {"code_weight": 1.0, "float_weight": 0.1, "cross_weight": 0.25}
+WEIGHTS = {"code_weight": 1.0, "float_weight": 0.05, "cross_weight": 0.25}
 ROUNDS = 10  # validations of a fit
 FEWEST_STEPS, MOST_STEPS, PASSES = 400, 5000, 20  # of a fit that is not told its passes
 FEWEST_HELD, MOST_HELD = 20, 1000  # items held out: below, a figure is noise; above, only slower
@@ -92,8 +92,8 @@ class FeatureHasher:
         input_dropout: float = 0.5,
         mix: float = 0.5,
         passes: int | None = None,
-        batch_size: int = 256,
-        lr: float = 1e-3,
+        batch_size: int = 512,
+        lr: float = 1.5e-3,
         weight_decay: float = 0.05,
         temperature: float = 1 / 15,
         validation_fraction: float = 0.1,
