@@ -114,7 +114,7 @@ def run_cells(cells: list[dict[str, Any]], options: argparse.Namespace, state: d
         truth = kernels.search(codes, queries[:200], 10, n_bits=n_bits)
         peers += approximate_peers(codes, n_bits, queries[:200], truth, 10)
     for cell in cells:
-        cell = {**cell, "load": os.getloadavg()[0], "peers": time_cell(cell, peers, queries, options.seconds)}
+        cell = {**cell, "load": round(os.getloadavg()[0], 1), "peers": time_cell(cell, peers, queries, options.seconds)}
         state["cells"][name_of(cell)] = cell
         state["complete"] = False
         save(state, options.out)
@@ -146,11 +146,11 @@ def time_cell(cell: dict[str, Any], peers: list[Peer], queries: Any, seconds: fl
             taken.append((time.perf_counter() - start) * 1e3 / size)
     return {
         name: {
-            "median_ms": float(np.median(taken)),
-            "best_ms": min(taken),
+            "median_ms": float(f"{np.median(taken):.4g}"),
+            "best_ms": float(f"{min(taken):.4g}"),
             "turns": len(taken),
             "queries": size,
-            **({"recall": peer.recall} if peer.recall is not None else {}),
+            **({"recall": round(peer.recall, 4)} if peer.recall is not None else {}),
             **({"note": peer.note} if peer.note else {}),
         }
         for name, (peer, size, _, taken) in plan.items()
