@@ -30,6 +30,8 @@ check-native: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/search.py --quick
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/quality.py emoji --quick
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-out
