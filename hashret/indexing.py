@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashret._lazy import progress
 from hashret.collection import Collection
-from hashret.errors import DataError
+from hashret.errors import DataError, StorageError
 
 if TYPE_CHECKING:
     from hashret.data import Dataset
     from hashret.data.records import Record
     from hashret.model import CrossModalHasher
 
-COMMIT = 1024  # items a durable commit: a kill loses at most the last second's work
+COMMIT = 1024  # items encoded and stored at a time
 
 
 def index_dataset(
@@ -31,7 +32,7 @@ def index_dataset(
     """A new collection at ``out`` with the pictures, or the captions, of ``dataset``.
 
     Pictures are stored under their record's id, captions under ``id#n``. The metadata of an item are those of its
-    record, and ``image``, ``captions``, ``labels`` and ``split``.
+    record, and ``image``, ``captions``, ``labels`` and ``split``. The collection appears at ``out`` when it is whole.
 
     Args:
         model: what encodes.
@@ -45,22 +46,36 @@ def index_dataset(
     Raises:
         DataError: the data set has nothing of this modality.
         StorageError: ``out`` exists or cannot be written.
+
+    Returns:
+        The collection, open for reading.
     """
     entries = list(_entries(dataset, modality))
     if not entries:
         raise DataError(f"{dataset.name!r} has no {'pictures' if modality == 'image' else 'captions'} to index")
-    collection = Collection.create(
-        out,
-        n_bits=n_bits or model.n_bits,
-        fingerprint=model.fingerprint,
-        model=str(Path(model_path).resolve()) if model_path is not None else None,
-    )
-    starts = range(0, len(entries), COMMIT)
-    for start in progress(starts, label=f"index {modality}s", unit="batch"):
-        ids, items, metadata = zip(*entries[start : start + COMMIT])
-        codes = model.encode(modality, list(items), n_bits=n_bits, batch_size=batch_size)
-        collection.add(codes, ids=list(ids), metadata=list(metadata))
-    return collection
+    out = Path(out)
+    if out.exists():
+        raise StorageError(f"{str(out)!r} exists; choose another directory for the collection, or delete it")
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)  # what a killed run left
+    try:
+        collection = Collection.create(
+            part,
+            n_bits=n_bits or model.n_bits,
+            fingerprint=model.fingerprint,
+            model=str(Path(model_path).resolve()) if model_path is not None else None,
+        )
+        with collection:
+            starts = range(0, len(entries), COMMIT)
+            for start in progress(starts, label=f"index {modality}s", unit="batch"):
+                ids, items, metadata = zip(*entries[start : start + COMMIT])
+                codes = model.encode(modality, list(items), n_bits=n_bits, batch_size=batch_size)
+                collection.add(codes, ids=list(ids), metadata=list(metadata))
+        part.rename(out)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return Collection.open(out)
 
 
 def _entries(dataset: Dataset, modality: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:

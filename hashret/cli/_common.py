@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashret.errors import DataError
@@ -13,20 +14,35 @@ if TYPE_CHECKING:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None = None) -> None:
-    """``--data``, ``--split``, ``--strict`` and ``--seed``."""
+    """``--data``, ``--split``, and how splits are found where the data have none."""
     parser.add_argument(
         "--data", required=True, help="a JSON-lines, CSV or Karpathy file, a folder of pictures, or the name emoji"
     )
     parser.add_argument("--split", default=split, help=f"only this split ({split or 'everything'})")
+    add_reading_arguments(parser)
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--strict``, ``--splits`` and ``--split-seed``.
+
+    The seed of the splits is not that of the training: a model must be measured on the split that it never saw,
+    whatever seed it was trained with.
+    """
     parser.add_argument("--strict", action="store_true", help="refuse data with unreadable pictures or empty captions")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the splits, where the data have none (0)")
+    parser.add_argument("--splits", type=Path, help="take the splits from this file, such as RUN/splits.json")
+    parser.add_argument("--split-seed", type=int, default=0, help="seed of the splits, where the data have none (0)")
 
 
 def open_data(args: argparse.Namespace) -> Dataset:
-    """The data set that the arguments name, or one split of it."""
+    """The data set that the arguments name, with its splits; what its reader left out is on standard error."""
     from hashret.data import open_dataset
 
-    dataset = announced(open_dataset(args.data, seed=args.seed, strict=args.strict))
+    return announced(open_dataset(args.data, seed=args.split_seed, splits=args.splits, strict=args.strict))
+
+
+def open_split(args: argparse.Namespace) -> Dataset:
+    """The split of the data set that the arguments name, or all of it."""
+    dataset = open_data(args)
     return dataset.split(args.split) if args.split else dataset
 
 

@@ -31,12 +31,12 @@ def run(args: argparse.Namespace) -> None:
     """Encode and write ``OUT`` (N, n_bytes) uint8 and ``OUT.ids.json``."""
     import numpy as np
 
-    from hashret.cli._common import items_of, open_data
+    from hashret.cli._common import items_of, open_split
     from hashret.evaluation.files import write_whole
     from hashret.model import CrossModalHasher
 
     model = CrossModalHasher.load(args.model, device=args.device)
-    ids, items = items_of(open_data(args), args.modality, strict=args.strict)
+    ids, items = items_of(open_split(args), args.modality, strict=args.strict)
     codes = model.encode(args.modality, items, n_bits=args.n_bits, batch_size=args.batch_size)
     content = io.BytesIO()
     np.save(content, codes)

@@ -35,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
-    from hashret.cli._common import open_data, readable
+    from hashret.cli._common import open_split, readable
     from hashret.evaluation.files import write_whole
     from hashret.model import CrossModalHasher
     from hashret.training.measure import measure
 
     model = CrossModalHasher.load(args.model, device=args.device)
-    dataset = readable(open_data(args), strict=args.strict)
+    dataset = readable(open_split(args), strict=args.strict)
     measured = measure(model, dataset, code_lengths=args.bits, cache_dir=args.cache)
     content = {
         "model": str(args.model), "data": str(args.data), "split": args.split, **measured.to_dict(),

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Encode, then store."""
-    from hashret.cli._common import open_data, readable
+    from hashret.cli._common import open_split, readable
     from hashret.errors import InputError
     from hashret.indexing import index_dataset
     from hashret.model import CrossModalHasher
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     if args.out.exists():
         raise InputError(f"{str(args.out)!r} exists; choose another --out or delete it")
     model = CrossModalHasher.load(args.model, device=args.device)
-    dataset = open_data(args)
+    dataset = open_split(args)
     if args.modality == "image":
         dataset = readable(dataset, strict=args.strict)
     with index_dataset(

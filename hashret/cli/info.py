@@ -51,6 +51,8 @@ def describe(path: Path) -> dict[str, Any]:
 
 def _model(path: Path) -> dict[str, Any]:
     facts = _json(path)
+    if not {"config", "fingerprint"} <= set(facts):
+        raise CorruptError(f"{str(path)!r} does not describe a model; save the model again")
     config = facts["config"]
     return {
         "n_bits": config["n_bits"],
@@ -64,6 +66,8 @@ def _run(path: Path) -> dict[str, Any]:
     if not (path / "figures.json").is_file():
         return {"state": "not finished; go on with: hashret train ... --resume"}
     figures = _json(path / "figures.json")
+    if "selection" not in figures:
+        raise InputError(f"{str(path)!r} is no training run; look at its report.html, or at what lies in it")
     return {
         "name": figures["name"],
         "seed": figures["seed"],
@@ -78,11 +82,11 @@ def _codes(path: Path) -> dict[str, Any]:
 
     try:
         codes = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise CorruptError(f"{str(path)!r} is no .npy file of codes: {error}") from error
     return {
         "shape": f"{codes.shape[0]:,} x {codes.shape[1]} bytes" if codes.ndim == 2 else codes.shape,
-        "dtype": codes.dtype,
+        "dtype": str(codes.dtype),
     }
 
 

@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> None:
     """Search and print."""
     where = _filter(args.where)
     with Engine.open(args.collection, model=args.model) as engine:
+        k = min(args.k, max(1, len(engine.collection)))  # more than there is would only be padding
         hits = engine.search(
-            args.words, image=args.image, id=_id(engine, args.id), k=args.k, where=where, radius=args.radius
+            args.words, image=args.image, id=_id(engine, args.id), k=k, where=where, radius=args.radius
         )
     query = args.words or args.image or f"like {args.id}"
     if args.html or args.open:
@@ -76,9 +77,12 @@ def _filter(text: str | None) -> dict[str, Any] | None:
 
 def _id(engine: Engine, text: str | None) -> str | int | None:
     """Ids on the command line are strings; one that only exists as a number is taken as the number."""
-    if text is not None and text not in engine.collection and text.lstrip("-").isdigit():
+    if text is None or text in engine.collection:
+        return text
+    try:
         return int(text)
-    return text
+    except ValueError:
+        return text
 
 
 def _rows(hits: CollectionHits) -> list[dict[str, Any]]:
@@ -94,15 +98,21 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     width = max(len("id"), *(len(str(row["id"])) for row in rows))
     print(f"{'rank':>4}  {'bits':>4}  {'id':<{width}}  caption")
     for row in rows:
-        captions = (row["metadata"] or {}).get("captions") or [""]
-        print(f"{row['rank']:>4}  {row['distance']:>4}  {row['id']!s:<{width}}  {captions[0]}")
+        print(f"{row['rank']:>4}  {row['distance']:>4}  {row['id']!s:<{width}}  {_caption(row)}")
+
+
+def _caption(row: dict[str, Any]) -> str:
+    """The first caption; a collection that was not made by ``hashret index`` may have none, or other metadata."""
+    captions = (row["metadata"] or {}).get("captions")
+    return str(captions[0]) if isinstance(captions, list) and captions else ""
 
 
 def _write_page(page: Path, query: str, image: str | None, hits: CollectionHits) -> None:
     from hashret.evaluation.report import Gallery, Hit, Query, Report, write_report
 
-    found = [
-        Hit(image=row["metadata"].get("image"), caption=str(row["id"]), distance=row["distance"]) for row in _rows(hits)
-    ]
+    found = []
+    for row in _rows(hits):
+        picture = (row["metadata"] or {}).get("image")
+        found.append(Hit(image=picture, caption=_caption(row) or str(row["id"]), distance=row["distance"]))
     gallery = Gallery(title="Hits", rows=((Query(text=query, image=image), tuple(found)),))
     write_report(page, Report(title=f"hashret: {query}", sections=(gallery,)))

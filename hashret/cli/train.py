@@ -16,33 +16,32 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
+    from hashret.cli._common import add_reading_arguments
+
     parser.add_argument("config", help="a YAML file, or the name of one that comes with hashret")
     parser.add_argument(
         "--data", required=True, help="a JSON-lines, CSV or Karpathy file, a folder of pictures, or the name emoji"
     )
     parser.add_argument("--out", type=Path, required=True, help="the run's directory; the model lands in OUT/model")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
-    parser.add_argument("--seed", type=int, help="seed of the training and of missing splits (the configuration's)")
+    parser.add_argument("--seed", type=int, help="seed of the training (the configuration's)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in OUT")
-    parser.add_argument("--strict", action="store_true", help="refuse data with unreadable pictures or empty captions")
+    add_reading_arguments(parser)
     parser.add_argument("--cache", type=Path, help="where computed features are kept (~/.cache/hashret)")
     parser.add_argument("--device", default="auto")
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, and say where the model is."""
-    from hashret.cli._common import announced, readable
-    from hashret.data import open_dataset
+    from hashret.cli._common import open_data, readable
     from hashret.training import read_config, train
 
     settings = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
     config = read_config(args.config, settings)
-    dataset = announced(open_dataset(args.data, seed=config.seed, strict=args.strict))
-    dataset = readable(dataset, strict=args.strict)
+    dataset = readable(open_data(args), strict=args.strict)
     result = train(config, dataset, out=args.out, resume=args.resume, cache_dir=args.cache, device=args.device)
-    print(
-        f"best epoch: {result.epoch} of stage {result.stage}, validation {config.selection.metric} {result.value:.1f}"
-    )
-    print(
-        f"the model is in {args.out / 'model'}; measure it with: hashret eval {args.out / 'model'} --data {args.data}"
-    )
+    value = f"{config.selection.metric} {config.selection.sign * result.value:.1f}"
+    print(f"best epoch: {result.epoch} of stage {result.stage}, validation {value}")
+    model = args.out / "model"
+    print(f"the model is in {model}; measure it with:")
+    print(f"  hashret eval {model} --data {args.data} --splits {args.out / 'splits.json'}")

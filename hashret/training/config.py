@@ -171,6 +171,8 @@ class RunConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"a seed is 0 or more, and not {self.seed}")
         if not self.stages:
             raise ConfigError("a run needs at least one stage")
         names = [stage.name for stage in self.stages]
@@ -201,11 +203,12 @@ def read_config(path: str | Path, settings: Iterable[str] = ()) -> RunConfig:
 def _locate(path: str | Path) -> Path:
     """The file itself, or the one that comes with hashret under this name."""
     path = Path(path)
-    if path.exists() or path.suffix or path.parent != Path():
+    if path.is_file() or path.suffix or path.parent != Path():
         return path
     package = Path(__file__).resolve().parents[1]
     # a wheel carries configs/ inside the package, a checkout beside it
-    folders = [folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir()]
+    checkout = (package.parent / "pyproject.toml").is_file()
+    folders = [package.parent / "configs" if checkout else package / "configs"]
     known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
     if path.name not in known:
         raise ConfigError(f"there is no configuration {path.name!r}{nearest(path.name, tuple(known))}")

@@ -5,7 +5,7 @@ One place for what ``hashret eval``, the demo, the benchmarks and the end of eve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def measure(
     hasher: CrossModalHasher,
     dataset: Dataset,
     *,
-    code_lengths: Sequence[int] | None = None,
+    code_lengths: Collection[int] | None = None,
     cache_dir: str | Path | None = None,
 ) -> Measured:
     """Measure a model on the pictures and captions of ``dataset``.
@@ -121,7 +121,7 @@ def measure(
 
 
 def measure_pairs(
-    hasher: CrossModalHasher, pairs: PairFeatures, *, code_lengths: Sequence[int] | None = None
+    hasher: CrossModalHasher, pairs: PairFeatures, *, code_lengths: Collection[int] | None = None
 ) -> Measured:
     """As ``measure``, from features.
 
@@ -163,4 +163,4 @@ def measure_pairs(
 
 def _row(name: str, kind: str, n_bits: int, bytes_an_item: int, result: Retrieval) -> Row:
     i2t, t2i = ((way.r1, way.r5, way.r10) for way in (result.i2t, result.t2i))
-    return Row(name, kind, n_bits, bytes_an_item, i2t, t2i, float(np.float64(result.r_sum)))
+    return Row(name, kind, n_bits, bytes_an_item, i2t, t2i, result.r_sum)

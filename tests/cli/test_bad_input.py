@@ -117,6 +117,18 @@ CASES = {
     "info of nothing": (["info", "{folder}/none"], "nothing at"),
     "info of something else": (["info", "{captions}"], "captions.jsonl"),
     "a damaged model": (["info", "{damaged}"], "model.json"),
+    "an id of odd digits": (["search", "{collection}", "--id=²"], "²"),
+    "an id of signs": (["search", "{collection}", "--id=--5"], "--5"),
+    "too many bits to index": (
+        ["index", "{model}", "--data", "{captions}", "--n-bits", "64", "--out", "{tmp}/x.hashret"],
+        "32",
+    ),
+    "info of an empty file": (["info", "{emptycodes}"], "empty.npy"),
+    "a negative seed": (["train", "{config}", "--data", "{captions}", "--out", "{tmp}/r", "--seed", "-1"], "seed"),
+    "splits are missing": (
+        ["eval", "{model}", "--data", "{captions}", "--splits", "{folder}/none.json"],
+        "none.json",
+    ),
     "a model with cut weights": (
         ["encode", "{cut}", "--data", "{captions}", "--out", "{tmp}/c.npy"],
         "cannot be rebuilt",
@@ -145,6 +157,8 @@ def places(world, tmp_path_factory) -> dict[str, Path]:
     for name, content in texts.items():
         made[name] = world.folder / f"{name}.jsonl"  # beside the pictures that the lines name
         made[name].write_bytes(content)
+    made["emptycodes"] = root / "empty.npy"
+    made["emptycodes"].touch()
     made["badyaml"] = root / "bad.yaml"
     made["badyaml"].write_text("model: [unclosed")
     for name in ("other", "damaged", "cut"):
@@ -203,7 +217,7 @@ def test_a_corrupt_picture_among_good_ones_is_named_and_left_out(places, run_cli
 
 
 def test_k_above_the_number_of_items_gives_them_all(places, run_cli):
-    _, out, _ = run_cli("search", places["collection"], "red", "-k", 1000, "--json")
+    _, out, _ = run_cli("search", places["collection"], "red", "-k", 10**20, "--json")
     assert len(json.loads(out)["hits"]) == 48
 
 

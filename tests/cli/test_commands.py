@@ -128,3 +128,34 @@ def test_module_is_the_command_line(world):
     command = [sys.executable, "-m", "hashret", "info", str(world.model)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "fingerprint" in answer.stdout
+
+
+def test_splits_do_not_depend_on_the_seed_of_the_training(world, run_cli, tmp_path):
+    """A model is measured on pictures that it never saw, whatever it was trained with."""
+    lines = [json.loads(line) for line in world.captions.read_text().splitlines()]
+    data = world.folder / "unsplit.jsonl"
+    data.write_text("\n".join(json.dumps({k: v for k, v in line.items() if k != "split"}) for line in lines))
+    cache = ("--cache", world.folder / "cache")
+    for seed in (1, 2):
+        run = tmp_path / f"run{seed}"
+        assert run_cli("train", world.config, "--data", data, "--out", run, "--seed", seed, *cache)[0] == 0
+        splits = json.loads((run / "splits.json").read_text())["splits"]
+        out = tmp_path / f"{seed}.npy"
+        assert run_cli("encode", run / "model", "--data", data, "--split", "test", "--out", out)[0] == 0
+        assert sorted(json.loads(out.with_suffix(".ids.json").read_text())) == sorted(splits["test"])
+        chosen = ("--splits", run / "splits.json", "--split-seed", 7)
+        assert run_cli("eval", run / "model", "--data", data, *chosen, *cache)[0] == 0
+
+
+def test_an_index_that_fails_leaves_nothing(world, run_cli, tmp_path):
+    out = tmp_path / "x.hashret"
+    arguments = ("--data", world.captions, "--out", out)
+    assert run_cli("index", world.model, *arguments, "--n-bits", 64)[0] == 2
+    assert not list(tmp_path.iterdir())
+    assert run_cli("index", world.model, *arguments, "--n-bits", 16)[0] == 0
+
+
+def test_info_of_codes_is_json(world, run_cli, tmp_path):
+    np.save(tmp_path / "codes.npy", np.zeros((3, 2), np.uint8))
+    code, out, _ = run_cli("info", tmp_path / "codes.npy", "--json")
+    assert (code, json.loads(out)["kind"]) == (0, "codes")
