@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bits", type=_lengths, help="code lengths, such as 64,256 (those that the model was trained for)"
     )
+    parser.add_argument("--again", action="store_true", help="read the test split of a run once more, on the record")
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
     parser.add_argument("--cache", type=Path, help="where computed features are kept (~/.cache/hashret)")
@@ -37,15 +39,19 @@ def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     from hashret.cli._common import open_split, readable
     from hashret.evaluation.files import write_whole
+    from hashret.evaluation.once import TestOnce
     from hashret.model import CrossModalHasher
     from hashret.training.measure import measure
 
     model = CrossModalHasher.load(args.model, device=args.device)
     dataset = readable(open_split(args), strict=args.strict)
     measured = measure(model, dataset, code_lengths=args.bits, cache_dir=args.cache)
+    run_dir = Path(args.model).resolve().parent
+    if args.split == "test" and (run_dir / "checkpoints").is_dir():
+        TestOnce(run_dir).claim(checksum=dataset.fingerprint, again=args.again)  # before anybody looks
     content = {
         "model": str(args.model), "data": str(args.data), "split": args.split, **measured.to_dict(),
-        "command": f"hashret {' '.join(sys.argv[1:])}",
+        "command": shlex.join(["hashret", *sys.argv[1:]]),
     }  # fmt: skip
     text = json.dumps(content, ensure_ascii=False, indent=2)
     if args.out:

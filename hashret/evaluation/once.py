@@ -66,7 +66,8 @@ class TestOnce:
         if not again:
             raise InputError(
                 f"the test split was read for the run {str(self.run)!r} already, on {before[-1].when} by "
-                f"{before[-1].command!r}; choose on the validation split, or ask to read it again, which is recorded"
+                f"{before[-1].command!r}; choose on the validation split, or ask to read it again "
+                f"(again=True, --again), which is recorded"
             )
         write_whole(self.path, _text(*before, entry))
 

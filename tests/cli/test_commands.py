@@ -94,7 +94,9 @@ def test_captions_can_be_indexed(world, run_cli, tmp_path):
 
 
 def test_eval_gives_codes_floats_and_chance(world, run_cli):
-    code, out, _ = run_cli("eval", world.model, "--data", world.captions, "--json", "--cache", world.folder / "cache")
+    code, out, _ = run_cli(
+        "eval", world.model, "--data", world.captions, "--json", "--again", "--cache", world.folder / "cache"
+    )
     assert code == 0
     figures = json.loads(out)
     assert (figures["n_images"], figures["n_captions"]) == (16, 32)
@@ -105,7 +107,7 @@ def test_eval_gives_codes_floats_and_chance(world, run_cli):
 
 
 def test_eval_at_chosen_lengths(world, run_cli):
-    _, out, _ = run_cli("eval", world.model, "--data", world.captions, "--bits", "16")
+    _, out, _ = run_cli("eval", world.model, "--data", world.captions, "--bits", "16", "--again")
     assert "16 bits" in out
     assert "32 bits" not in out
 
@@ -159,3 +161,17 @@ def test_info_of_codes_is_json(world, run_cli, tmp_path):
     np.save(tmp_path / "codes.npy", np.zeros((3, 2), np.uint8))
     code, out, _ = run_cli("info", tmp_path / "codes.npy", "--json")
     assert (code, json.loads(out)["kind"]) == (0, "codes")
+
+
+def test_the_test_split_of_a_run_is_read_once(world, run_cli, tmp_path):
+    run = tmp_path / "run"
+    cache = ("--cache", world.folder / "cache")
+    assert run_cli("train", world.config, "--data", world.captions, "--out", run, *cache)[0] == 0
+    arguments = ("eval", run / "model", "--data", world.captions, *cache)
+    assert run_cli(*arguments, "--split", "val")[0] == 0
+    assert run_cli(*arguments)[0] == 0
+    code, out, err = run_cli(*arguments)
+    assert (code, out) == (2, "")
+    assert "--again" in err
+    assert run_cli(*arguments, "--again")[0] == 0
+    assert len(json.loads((run / "test-read.json").read_text())) == 2
