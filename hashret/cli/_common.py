@@ -33,6 +33,14 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split-seed", type=int, default=0, help="seed of the splits, where the data have none (0)")
 
 
+def add_encoding_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--modality``, ``--n-bits``, ``--batch-size`` and ``--device``."""
+    parser.add_argument("--modality", choices=("image", "text"), default="image", help="what to encode (image)")
+    parser.add_argument("--n-bits", type=int, help="the first bits only, best one of the model's code lengths (all)")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--device", default="auto")
+
+
 def open_data(args: argparse.Namespace) -> Dataset:
     """The data set that the arguments name, with its splits; what its reader left out is on standard error."""
     from hashret.data import open_dataset

@@ -16,15 +16,12 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    from hashret.cli._common import add_data_arguments
+    from hashret.cli._common import add_data_arguments, add_encoding_arguments
 
     parser.add_argument("model", help="the directory of a model")
     add_data_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="the .npy file to write")
-    parser.add_argument("--modality", choices=("image", "text"), default="image", help="what to encode (image)")
-    parser.add_argument("--n-bits", type=int, help="a length that the model was trained for (its longest)")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--device", default="auto")
+    add_encoding_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:

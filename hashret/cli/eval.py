@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="the directory of a model")
     add_data_arguments(parser, split="test")
     parser.add_argument(
-        "--bits", type=_lengths, help="code lengths, such as 64,256 (those that the model was trained for)"
+        "--bits", type=_lengths, help="code lengths, such as 64,256 (every one that the model was trained for)"
     )
     parser.add_argument("--again", action="store_true", help="read the test split of a run once more, on the record")
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")

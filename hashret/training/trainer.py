@@ -299,7 +299,3 @@ def _share(source: nn.Module, target: nn.Module) -> None:
     for name, parameter in source.named_parameters():
         *path, last = name.split(".")
         setattr(target.get_submodule(".".join(path)), last, parameter)
-
-
-def _shapes(module: nn.Module) -> list[torch.Size]:
-    return [p.shape for p in module.parameters()]
