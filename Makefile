@@ -2,7 +2,7 @@
 # make test          the test suite; test-slow runs the long forms
 # make check         formatting, lint, types, layers
 # make check-native  the C kernels under the address and undefined-behaviour sanitizers
-# make bench         a small version of every benchmark
+# make bench         a small version of the benchmarks of search, ingest and quality
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -32,7 +32,7 @@ check-native: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/search.py --quick
-	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/ingest.py --n 100000 --large 1000000
 	$(BIN)/python benchmarks/quality.py emoji --quick
 
 clean:
