@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hashret.config import build
-from hashret.losses.base import BatchOutputs, Dims, Loss, PrefixLoss, Side
+from hashret.losses.base import BatchOutputs, Dims, Keys, Loss, Need, PrefixLoss, Side
 from hashret.registry import Registry
 
-__all__ = ["LOSSES", "BatchOutputs", "Dims", "Loss", "PrefixLoss", "Side", "build_loss"]
+__all__ = ["LOSSES", "BatchOutputs", "Dims", "Keys", "Loss", "Need", "PrefixLoss", "Side", "build_loss"]
 
 LOSSES = Registry(
     "loss",

@@ -6,7 +6,8 @@ Must not know towers or trainers: a side of the batch is anything with logits, r
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from hashret.errors import ConfigError
 
 Space = Literal["float", "relaxed", "code"]
+Need = Literal["labels", "matcher", "momentum", "second_caption", "teacher", "tokens"]
 
 
 class Side(Protocol):
@@ -49,6 +51,25 @@ class Side(Protocol):
 
 
 @dataclass(frozen=True)
+class Keys:
+    """What the momentum twin made of this batch and of earlier ones; no gradient reaches it.
+
+    Args:
+        image: B rows, row i the twin's view of image i of the batch.
+        text: likewise of the texts.
+        image_queue: Q rows of earlier batches, Q from 0 to the length of the queue; only logits and their views.
+        text_queue: likewise, row j the pair of row j of ``image_queue``.
+        group: (Q,) int64, the groups of the queued rows.
+    """
+
+    image: Side
+    text: Side
+    image_queue: Side
+    text_queue: Side
+    group: Tensor
+
+
+@dataclass(frozen=True)
 class BatchOutputs:
     """One batch of B pairs after both towers.
 
@@ -60,6 +81,10 @@ class BatchOutputs:
         weight: (B,) how much a pair counts, or None for 1.
         target: (B,) in [0, 1], how far a pair is believed to match, or None for 1.
         teacher: unit vectors ((B, d), (B, d)) of a float teacher for image and text, or None.
+        second: the text side of another caption of each image, or None where no loss of the stage needs it.
+        keys: the momentum twin's, or None likewise.
+        match: from (P,) int64 rows of images and of texts of the batch to (P,) logits of the stage's re-ranker that
+            they match, or None likewise.
     """
 
     image: Side
@@ -69,6 +94,9 @@ class BatchOutputs:
     weight: Tensor | None = None
     target: Tensor | None = None
     teacher: tuple[Tensor, Tensor] | None = None
+    second: Side | None = None
+    keys: Keys | None = None
+    match: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @cached_property
     def excluded(self) -> Tensor | None:
@@ -83,10 +111,21 @@ class BatchOutputs:
 
 @dataclass(frozen=True)
 class Dims:
-    """The code lengths of the model: its full one and the prefixes that are codes of their own."""
+    """The sizes of the model and the data, for losses with parameters of their own.
+
+    Args:
+        n_bits: length of a whole code.
+        code_lengths: prefixes that are codes of their own.
+        n_labels: number of labels; 0: the data has none.
+        pooled_widths: of ``Side.pooled`` by modality.
+        token_widths: of ``Side.tokens`` by modality; empty where a tower has none.
+    """
 
     n_bits: int
     code_lengths: tuple[int, ...] = ()
+    n_labels: int = 0
+    pooled_widths: Mapping[str, int] = field(default_factory=dict)
+    token_widths: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,10 +145,12 @@ class Loss(nn.Module):
     """A loss: ``forward(outputs, progress=…)`` gives a scalar.
 
     ``Options`` is the frozen dataclass of what a configuration may set; parameters of a loss (a temperature, a
-    classifier) are trained in every stage that uses it.
+    classifier) are trained in every stage that uses it. ``needs`` names what the loss reads of a batch beyond both
+    sides and groups; the trainer provides it, or refuses the run with a sentence.
     """
 
     Options: ClassVar[type]
+    needs: frozenset[Need] = frozenset()
 
     def __init__(self, options: Any, dims: Dims) -> None:
         super().__init__()
