@@ -9,13 +9,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from hashret.errors import ConfigError
+from hashret.errors import ConfigError, TrainingError
 
+T = TypeVar("T")
 Space = Literal["float", "relaxed", "code"]
 Need = Literal["labels", "matcher", "momentum", "second_caption", "teacher", "tokens"]
 
@@ -220,3 +221,40 @@ def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
         return values.mean(dim=-1)
     mean: Tensor = (values * weight).sum(dim=-1) / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
     return mean
+
+
+def given(value: T | None, what: str) -> T:
+    """``value``, which a loss asked for through ``needs``.
+
+    Raises:
+        TrainingError: the batch has none.
+    """
+    if value is None:
+        raise TrainingError(f"a loss of this stage reads {what}, and the batch has none")
+    return value
+
+
+def check_temperature(temperature: float) -> None:
+    """Raises ConfigError where τ is not above 0."""
+    if not temperature > 0:
+        raise ConfigError(f"a temperature must be above 0, and not {temperature}")
+
+
+class Temperature(nn.Module):
+    """τ, a constant, or a parameter that is kept in [low, high]; calling it gives τ as it is now.
+
+    The parameter itself is brought back into its bounds before each use, so that a step which left them can be undone
+    by the next gradient.
+    """
+
+    def __init__(self, value: float, *, learnable: bool, low: float, high: float) -> None:
+        super().__init__()
+        self.value, self.bounds = value, (math.log(low), math.log(high))
+        self.log = nn.Parameter(torch.tensor(value).log()) if learnable else None
+
+    def forward(self) -> Tensor | float:
+        if self.log is None:
+            return self.value
+        with torch.no_grad():
+            self.log.clamp_(*self.bounds)
+        return self.log.exp()

@@ -9,8 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hashret.errors import ConfigError, TrainingError
-from hashret.losses.base import BatchOutputs, PrefixLoss, PrefixOptions, Space, view, weighted_mean
+from hashret.errors import TrainingError
+from hashret.losses.base import (
+    BatchOutputs,
+    Dims,
+    PrefixLoss,
+    PrefixOptions,
+    Space,
+    check_temperature,
+    view,
+    weighted_mean,
+)
 
 Teacher = Literal["teacher", "float", "features"]
 
@@ -33,8 +42,7 @@ class DistillationOptions(PrefixOptions):
     temperature: float = 1 / 15
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ConfigError(f"a temperature must be above 0, and not {self.temperature}")
+        check_temperature(self.temperature)
 
 
 class Distillation(PrefixLoss):
@@ -50,6 +58,11 @@ class Distillation(PrefixLoss):
 
     Options: ClassVar[type] = DistillationOptions
     options: DistillationOptions
+
+    def __init__(self, options: DistillationOptions, dims: Dims) -> None:
+        super().__init__(options, dims)
+        if options.teacher == "teacher":
+            self.needs = frozenset({"teacher"})
 
     def at(self, outputs: BatchOutputs, n_bits: int) -> Tensor:
         image = view(outputs.image, self.options.space, n_bits)

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hashret.errors import ConfigError
 from hashret.losses.base import (
     BatchOutputs,
     Dims,
     PrefixLoss,
     PrefixOptions,
     Space,
+    Temperature,
+    check_temperature,
     similarity,
     weighted_mean,
 )
@@ -32,14 +33,15 @@ def info_nce(
     """InfoNCE with rows as queries and the diagonal as positives.
 
     L = -mean_i Σ_j y_ij log softmax_j(s_ij / τ), y the identity, or y_i = t_i·e_i + (1 - t_i)·p_i with p the soft
-    targets (by default the model's own softmax, without gradient).
+    targets (by default the model's own softmax, without gradient: then the gradient is that of the positive term
+    weighted by t_i).
 
     Args:
-        cosines: (…, B, B) similarities s.
+        cosines: (…, B, C) similarities s; columns from B on are more negatives.
         temperature: τ.
-        excluded: (B, B) bool, true where a column is no negative of a row (the diagonal must be false).
+        excluded: (B, C) bool, true where a column is no negative of a row (the diagonal must be false).
         target: (B,) t in [0, 1]; None: 1.
-        soft: (…, B, B) rows summing to 1; used where ``target`` is below 1.
+        soft: (…, B, C) rows summing to 1; used where ``target`` is below 1.
         weight: (B,) weight of a row in the mean.
 
     Returns:
@@ -90,14 +92,14 @@ class InfoNCEOptions(PrefixOptions):
     learnable: bool = False
 
     def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
+        check_temperature(self.temperature)
 
 
 class InfoNCE(PrefixLoss):
     """Symmetric InfoNCE between two spaces, at every prefix.
 
     L = ½ [NCE(s) + NCE(sᵀ)], s_ij = cos(image_i in space a, text_j in space b). Two rows of one group are not
-    negatives of each other.
+    negatives of each other. A pair that is believed to match only by t has the targets t·e_i + (1 - t)·softmax(s_i/τ).
 
     *Source:* Radford et al. (CLIP), ICML 2021, fig. 3; ``info_nce`` for the rows.
     """
@@ -107,14 +109,7 @@ class InfoNCE(PrefixLoss):
 
     def __init__(self, options: InfoNCEOptions, dims: Dims) -> None:
         super().__init__(options, dims)
-        log_t = torch.tensor(options.temperature).log()
-        self.log_temperature = nn.Parameter(log_t) if options.learnable else None
-
-    def temperature(self) -> Tensor | float:
-        """τ as it is now."""
-        if self.log_temperature is None:
-            return self.options.temperature
-        return self.log_temperature.exp().clamp(0.01, 0.5)
+        self.temperature = Temperature(options.temperature, learnable=options.learnable, low=0.01, high=0.5)
 
     def at(self, outputs: BatchOutputs, n_bits: int) -> Tensor:
         return symmetric(similarity(outputs, self.options.between, n_bits), self.temperature(), outputs)
@@ -137,7 +132,7 @@ class JointInfoNCEOptions(PrefixOptions):
     cross_weight: float = 0.25
 
     def __post_init__(self) -> None:
-        _check_temperature(self.temperature)
+        check_temperature(self.temperature)
 
 
 class JointInfoNCE(PrefixLoss):
@@ -145,7 +140,7 @@ class JointInfoNCE(PrefixLoss):
 
     L = w_f·NCE(f, g) + w_c·NCE(b_f, b_g) + w_x·NCE(f, b_g) + w_x·NCE(b_f, g), f and g the normalised logits,
     b = sign with the gradient of tanh, each NCE symmetric. The float terms keep the codes from over-fitting; the
-    cross terms train the search of stored codes with an unquantised query.
+    cross terms train the search of stored codes with an unquantised query. Targets below 1 as in ``infonce``.
 
     *Source:* own; straight-through: Bengio et al., arXiv 1308.3432; float query against binary documents:
     Yamada et al. (BPR), ACL 2021, sec. 3.
@@ -177,8 +172,3 @@ class JointInfoNCE(PrefixLoss):
             quarters = cosines.view(2, size, 2, size).transpose(1, 2)  # (image space, text space, B, B)
             terms.append(share * (weights * symmetric(quarters, options.temperature, outputs)).sum())
         return torch.stack(terms).sum()
-
-
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise ConfigError(f"a temperature must be above 0, and not {temperature}")

@@ -58,5 +58,8 @@ def test_the_teacher_has_no_gradient_and_the_student_a_right_one(batch, logits):
 
 
 def test_a_missing_teacher_is_said(batch, logits):
+    loss = build_loss("distillation", {"teacher": "teacher"}, dims=DIMS)
+    assert loss.needs == {"teacher"}
+    assert not build_loss("distillation", dims=DIMS).needs
     with pytest.raises(TrainingError, match="key `teacher`"):
-        build_loss("distillation", {"teacher": "teacher"}, dims=DIMS)(batch(*logits))
+        loss(batch(*logits))

@@ -80,6 +80,19 @@ def test_soft_targets_move_weight_from_the_diagonal(logits):
     assert info_nce(s, temperature=0.5, target=target).item() == pytest.approx(own.item())
 
 
+@pytest.mark.parametrize("kind", ["infonce", "joint_infonce"])
+def test_a_doubted_pair_pulls_by_its_target(batch, logits, kind):
+    """With the model's own softmax as soft targets, the gradient of a row is t times that of a sure pair."""
+    loss = build_loss(kind, {"temperature": 0.3}, dims=DIMS)
+    target = torch.tensor([1.0, 0.5, 0.0, 1.0, 0.2]).double()
+    doubted = torch.autograd.grad(loss(batch(*logits, target=target)), logits)
+    # a mean under weights is divided by their sum
+    weighted = torch.autograd.grad(loss(batch(*logits, weight=target)) * target.sum() / 5, logits)
+    torch.testing.assert_close(doubted, weighted)
+    sure = loss(batch(*logits, target=torch.ones(5).double()))
+    assert sure.item() == pytest.approx(loss(batch(*logits)).item())
+
+
 def test_weights_drop_a_pair(batch, logits):
     weight = torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0]).double()
     s = (logits[0] @ logits[1].T).detach()
@@ -111,10 +124,14 @@ def test_a_learnable_temperature_learns_and_stays_in_its_bounds(batch, logits):
     loss = build_loss("infonce", {"temperature": 0.2, "learnable": True}, dims=DIMS)
     assert float(loss.temperature().detach()) == pytest.approx(0.2)
     loss(batch(*logits)).backward()
-    assert loss.log_temperature.grad.abs() > 0
-    with torch.no_grad():
-        loss.log_temperature.fill_(-20)
-    assert float(loss.temperature().detach()) == pytest.approx(0.01)
+    assert loss.temperature.log.grad.abs() > 0
+    for far, bound in ((-20, 0.01), (20, 0.5)):
+        with torch.no_grad():
+            loss.temperature.log.fill_(far)
+        loss.zero_grad()
+        loss(batch(*logits)).backward()
+        assert float(loss.temperature().detach()) == pytest.approx(bound)
+        assert loss.temperature.log.grad.abs() > 0  # it can come back
     assert not list(build_loss("infonce", dims=DIMS).parameters())
 
 
