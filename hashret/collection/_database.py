@@ -252,5 +252,6 @@ _WRITER_PRAGMAS = (
     "synchronous = FULL",
     "secure_delete = OFF",
     "cache_size = -65536",
+    "wal_autocheckpoint = 4000",  # pages, 32 MB: ids in random order change most pages of their index in each commit
     f"journal_size_limit = {_LOG_BYTES}",
 )

@@ -6,13 +6,14 @@ fsynced, and only then does the caller commit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
 from hashret.codes import Codes
-from hashret.collection._check import INT_MAX, Id, Ids, checksums, is_contiguous
+from hashret.collection._check import INT_MAX, Id, Ids, checksums, integer_checksums, is_contiguous
 from hashret.collection._codes_file import block_checksums, file_name
 from hashret.collection._runs import MIN_RUN, Rows
 from hashret.collection._view import View
@@ -100,13 +101,21 @@ def _place(view: View, ids: Ids, texts: list[str | None] | None, replace: bool) 
         return
     if not replace:
         _refuse_known(view.held_by_runs(ids), ids)
-    plain = ids if isinstance(ids, list) else ids.tolist()
-    stored = [None] * len(plain) if texts is None else texts
-    entries = zip(range(row, row + len(plain)), plain, stored, checksums(plain, stored))
-    if not view.catalogue.add_items(entries):
+    if not view.catalogue.add_items(_entries(ids, texts, row)):
         view.catalogue.rollback()
         _refuse_known(view.rows_of(ids), ids)
         raise view.catalogue.damaged("its index of ids contradicts its items")
+
+
+def _entries(ids: Ids, texts: list[str | None] | None, row: int) -> Iterable[tuple[int, Id, str | None, int]]:
+    """(row, id, metadata, crc) of new items; integers by id, so that the pages of their index are touched in order."""
+    if isinstance(ids, list) or texts is not None:
+        plain = ids if isinstance(ids, list) else ids.tolist()
+        stored = [None] * len(plain) if texts is None else texts
+        return zip(range(row, row + len(plain)), plain, stored, checksums(plain, stored))
+    order = np.argsort(ids)
+    ids = ids[order]
+    return zip((row + order).tolist(), ids.tolist(), repeat(None), integer_checksums(ids))
 
 
 def _place_run(view: View, ids: Rows, row: int) -> bool:

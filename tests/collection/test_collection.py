@@ -352,3 +352,18 @@ def test_the_public_name_is_the_same(path):
     with Collection.create(path) as collection:
         assert (collection.n_bits, collection.mode, collection.path) == (128, "w", Path(path))
         assert repr(collection).startswith("Collection(")
+
+
+def test_integers_in_any_order_are_stored_as_one_by_one(path, codes):
+    """Many integers take a faster way to the catalogue, which verify does not know of."""
+    ids = np.random.default_rng(0).permutation(np.r_[np.arange(1500), (1 << 63) - 1 - np.arange(500)])
+    data = codes(2200)
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(data[:2000], ids=ids)
+        collection.add(data[2000:], ids=-1 - ids[:200])
+        collection.verify()
+        assert list(collection) == [*ids.tolist(), *(-1 - ids[:200]).tolist()]
+        np.testing.assert_array_equal(collection.get(ids[::-1]).codes, data[1999::-1])
+        with pytest.raises(InputError, match=f"the id {ids[700]} is in the collection already"):
+            collection.add(data[:65], ids=np.r_[np.arange(5000, 5064), ids[700]])
+        assert len(collection) == 2200
