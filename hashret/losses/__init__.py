@@ -24,6 +24,7 @@ LOSSES = Registry(
         "distillation": "hashret.losses.distillation:Distillation",
         "infonce": "hashret.losses.infonce:InfoNCE",
         "joint_infonce": "hashret.losses.infonce:JointInfoNCE",
+        "label_bce": "hashret.losses.labels:LabelBCE",
         "momentum_contrast": "hashret.losses.momentum:MomentumContrast",
         "quantisation": "hashret.losses.bits:Quantisation",
         "triplet": "hashret.losses.triplet:Triplet",
