@@ -1,14 +1,17 @@
 """The model: two towers that turn one item each into one binary code.
 
 A tower is encoder → adapter → mixers → pooler → hash head. Every part sees one item, never a pair: what a tower makes
-may feed an index. Knows nothing of losses, optimisers, indexes or data sets.
+may feed an index. A re-ranker scores pairs beside the towers, and no code depends on it. Knows nothing of losses,
+optimisers, indexes or data sets.
 """
 
 from __future__ import annotations
 
-from hashret.model.config import HeadConfig, MixerConfig, ModelConfig, TowerConfig
+from hashret.model.config import HeadConfig, MixerConfig, ModelConfig, RerankerConfig, TowerConfig
 from hashret.model.hasher import CrossModalHasher
 from hashret.model.outputs import TowerOutput, sign
+from hashret.model.rerankers import Projected, Reranker
+from hashret.model.rescoring import project_all, score_pairs
 from hashret.model.tower import Tower
 
 __all__ = [
@@ -16,8 +19,13 @@ __all__ = [
     "HeadConfig",
     "MixerConfig",
     "ModelConfig",
+    "Projected",
+    "Reranker",
+    "RerankerConfig",
     "Tower",
     "TowerConfig",
     "TowerOutput",
+    "project_all",
+    "score_pairs",
     "sign",
 ]

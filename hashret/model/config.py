@@ -77,6 +77,43 @@ class TowerConfig:
 
 
 @dataclass(frozen=True)
+class RerankerConfig:
+    """A scorer of pairs, for the nearest few that codes find.
+
+    Args:
+        kind: a name of ``hashret.model.rerankers.RERANKERS``: ``fusion`` or ``graph``.
+        width: that the tokens of both towers are projected to.
+        layers: blocks of ``fusion``.
+        heads: attention heads of ``fusion``; they divide ``width``.
+        ffn: width of the feed-forward layers of ``fusion``.
+        dropout: in training.
+        steps: of reasoning of ``graph``.
+        similarity_width: of the nodes of ``graph``.
+        sharpness: λ of ``graph``: how much a word looks at its best image token alone.
+    """
+
+    kind: str
+    width: int = 256
+    layers: int = 2
+    heads: int = 4
+    ffn: int = 512
+    dropout: float = 0.1
+    steps: int = 3
+    similarity_width: int = 128
+    sharpness: float = 9.0
+
+    def __post_init__(self) -> None:
+        least = min(self.width, self.layers, self.heads, self.ffn, self.steps, self.similarity_width)
+        if least < 1 or not 0 <= self.dropout < 1 or self.sharpness <= 0:
+            raise ConfigError(
+                "a re-ranker needs width, layers, heads, ffn, steps and similarity_width >= 1, 0 <= dropout < 1 and "
+                "sharpness > 0"
+            )
+        if self.kind == "fusion" and self.width % self.heads:
+            raise ConfigError(f"a re-ranker of width {self.width} cannot have {self.heads} heads; choose a divisor")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """A cross-modal hasher.
 
@@ -84,11 +121,13 @@ class ModelConfig:
         n_bits: length of a whole code.
         towers: one for ``image`` and one for ``text``.
         code_lengths: prefixes that are trained to be codes of their own (nested codes), in bits.
+        reranker: scores pairs of items; None: the model has none. No code depends on it.
     """
 
     n_bits: int
     towers: dict[str, TowerConfig]
     code_lengths: tuple[int, ...] = ()
+    reranker: RerankerConfig | None = None
 
     def __post_init__(self) -> None:
         if self.n_bits < 1:

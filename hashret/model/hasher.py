@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from hashret._lazy import progress
@@ -19,12 +20,14 @@ from hashret.model.config import MixerConfig, ModelConfig
 from hashret.model.devices import pick_device
 from hashret.model.mixers import SelfMixer
 from hashret.model.outputs import TowerOutput
+from hashret.model.rerankers import RERANKERS, Reranker
+from hashret.model.rescoring import evaluating, required, score_pairs
 from hashret.model.tower import Tower
 from hashret.registry import nearest
 
 
 class CrossModalHasher(nn.Module):
-    """Two towers that map images and texts into one space of binary codes.
+    """Two towers that map images and texts into one space of binary codes, and maybe a re-ranker of pairs.
 
     An item's code depends on that item alone. Matrix products round differently for batches of different sizes, so an
     item's logits differ between batches by about 1e-6 of their size, and a bit can differ where its logit is that
@@ -46,6 +49,11 @@ class CrossModalHasher(nn.Module):
                 raise InputError(f"the {modality} tower was given an encoder of {encoder.modality}s")
             mixers = _mixers(tower.mixers, shared, width=encoder.width)
             self.towers[modality] = Tower(tower, encoder, n_bits=config.n_bits, mixers=mixers)
+        self.reranker: Reranker | None = None
+        if config.reranker is not None:  # after the towers, so that they start from the same weights with and without
+            kind = RERANKERS.load(config.reranker.kind)
+            widths = {modality: self.tower(modality).token_width for modality in self.towers}
+            self.reranker = kind(config.reranker, widths=widths, n_bits=config.n_bits)
         self.eval()
 
     @classmethod
@@ -70,7 +78,10 @@ class CrossModalHasher(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """sha256, in hexadecimal, of weights and configuration; stored in every collection built with the model."""
+        """sha256, in hexadecimal, of the weights and configuration that make codes; the re-ranker is not among them.
+
+        It is stored in every collection built with the model, which stays valid when only the re-ranker changes.
+        """
         return storage.fingerprint(self)
 
     @property
@@ -142,16 +153,40 @@ class CrossModalHasher(nn.Module):
     def project(self, modality: str, batches: Iterable[Encoded]) -> Iterator[TowerOutput]:
         """What the tower makes of batches behind its encoder's frozen part, in evaluation mode, without gradients."""
         tower = self.tower(modality)
-        training = [module for module in self.modules() if module.training]
-        self.eval()
-        try:
+        with evaluating(self):
             for encoded in batches:
                 with torch.no_grad():
                     output = tower(encoded)
                 yield output
-        finally:
-            for module in training:
-                module.training = True
+
+    def rerank(
+        self,
+        image: TowerOutput,
+        text: TowerOutput,
+        image_rows: ArrayLike,
+        text_rows: ArrayLike,
+        *,
+        batch_size: int = 512,
+    ) -> np.ndarray:
+        """How well pairs of items match, by the re-ranker, in evaluation mode.
+
+        Args:
+            image: what the image tower made of some items (see ``project``).
+            text: what the text tower made of others.
+            image_rows: (P,) int, the row in ``image`` of each pair.
+            text_rows: (P,) int, its row in ``text``.
+            batch_size: pairs scored together.
+
+        Returns:
+            (P,) float32 logits, larger for a better match.
+
+        Raises:
+            InputError: the model has no re-ranker, or rows that do not fit.
+        """
+        reranker = required(self)
+        with evaluating(self), torch.no_grad():
+            items = (reranker.project("image", image), reranker.project("text", text))
+        return score_pairs(self, *items, image_rows, text_rows, batch_size=batch_size)
 
     def save(self, directory: str | Path) -> None:
         """Write the whole model, encoders included, into ``directory``; an earlier model there is replaced at once.

@@ -1,7 +1,11 @@
-"""Mixers: the tokens of one item look at each other. (B, N, D), mask (B, N) → (B, N, width)."""
+"""Mixers: tokens look at tokens. (B, N, D), mask (B, N) → (B, N, width).
+
+``SelfMixer`` sees one item and may stand in a tower. ``CrossMixer`` sees a pair: it serves re-rankers, never a tower.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from hashret.errors import ConfigError
@@ -46,4 +50,38 @@ class Mixing(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         mixed: Tensor = self.mixer(self.project(tokens), mask)
+        return mixed
+
+
+class CrossMixer(nn.Module):
+    """The tokens x of one item attend to the tokens y of another, and a gate says how much of it they take up.
+
+    u = Attention(LN(x), y), x' = x + σ(W [x; u] + b) ⊙ u
+
+    A token of y that is masked out is never looked at; one of x that is stays as it is.
+
+    *Source:* the attention is that of Vaswani et al., NeurIPS 2017, sec. 3.2; the gate follows Wang et al. (CAMP),
+    ICCV 2019, where it sees the product of both instead of both.
+
+    Args:
+        width: of both kinds of tokens.
+        heads: attention heads; they divide ``width``.
+        dropout: of attention weights, in training.
+    """
+
+    def __init__(self, width: int, *, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if width % heads:
+            raise ConfigError(f"a mixer of width {width} cannot have {heads} heads; choose a divisor")
+        self.norm = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.gate = nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, y: Tensor, x_mask: Tensor, y_mask: Tensor) -> Tensor:
+        """(P, N, width) tokens x after a look at (P, M, width) tokens y; masks (P, N) and (P, M) bool."""
+        # a softmax over no token at all is NaN, in the gradient too: such an item is looked at and then left out
+        seen = y_mask.any(dim=1, keepdim=True)
+        update, _ = self.attention(self.norm(x), y, y, key_padding_mask=~(y_mask | ~seen), need_weights=False)
+        update = update * (x_mask & seen).unsqueeze(-1)
+        mixed: Tensor = x + torch.sigmoid(self.gate(torch.cat([x, update], dim=-1))) * update
         return mixed

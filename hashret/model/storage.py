@@ -1,6 +1,6 @@
 """A saved model is a directory:
 
-    model.json           format, configuration, fingerprint
+    model.json           format, configuration, fingerprint, and the re-ranker's own where there is one
     model.safetensors    every weight outside the encoders
     image/, text/        the encoders, each as ``hashret.encoders.save_encoder`` writes it
 
@@ -30,17 +30,35 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _FACTS, _WEIGHTS = "model.json", "model.safetensors"
+_RERANKER = "reranker."
 
 
 def fingerprint(hasher: CrossModalHasher) -> str:
-    """sha256 over the configuration (without where weights came from) and every tensor by name, dtype and shape."""
+    """sha256 over what makes codes: configuration (without where weights came from), tensors by name, dtype and shape.
+
+    The re-ranker is left out, since no code depends on it: a collection takes the same towers with another one.
+    """
     config = plain(hasher.config)
+    del config["reranker"]
     for tower in config["towers"].values():
         del tower["encoder"]["weights"]
+    state = hasher.state_dict()
+    return _digest(config, {name: state[name] for name in state if not name.startswith(_RERANKER)})
+
+
+def reranker_fingerprint(hasher: CrossModalHasher) -> str | None:
+    """The same over the re-ranker alone, so that damage is found; None where there is none."""
+    if hasher.reranker is None:
+        return None
+    state = hasher.state_dict()
+    return _digest(plain(hasher.config.reranker), {name: state[name] for name in state if name.startswith(_RERANKER)})
+
+
+def _digest(config: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for name, tensor in sorted(hasher.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -70,7 +88,9 @@ def save(hasher: CrossModalHasher, directory: Path) -> None:
         for modality in hasher.towers:
             save_encoder(hasher.tower(modality).encoder, part / modality)
         save_file(own_state(hasher), part / _WEIGHTS)
-        facts = {"format": FORMAT, "config": plain(hasher.config), "fingerprint": fingerprint(hasher)}
+        facts: dict[str, Any] = {"format": FORMAT, "config": plain(hasher.config), "fingerprint": fingerprint(hasher)}
+        if hasher.reranker is not None:
+            facts["reranker_fingerprint"] = reranker_fingerprint(hasher)
         (part / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         if directory.exists():
             directory.replace(old)
@@ -107,7 +127,8 @@ def load(cls: type[CrossModalHasher], directory: Path) -> CrossModalHasher:
         if type(error).__name__ == "SafetensorError":  # it derives from Exception alone
             raise _corrupt(directory, error) from error
         raise
-    if fingerprint(hasher) != facts["fingerprint"]:
+    found = fingerprint(hasher), reranker_fingerprint(hasher)
+    if found != (facts["fingerprint"], facts.get("reranker_fingerprint")):
         raise CorruptError(f"the model in {str(directory)!r} has changed since it was saved; save or fetch it again")
     return hasher.eval()
 

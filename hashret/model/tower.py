@@ -27,6 +27,10 @@ class Tower(nn.Module):
         encoder: the built encoder.
         n_bits: length of a code.
         mixers: one for each entry of ``config.mixers``, some of them shared with another tower.
+
+    Attributes:
+        token_width: D of ``TowerOutput.tokens``; where there are none, of ``pooled``, which stands for them.
+        pooled_width: D of ``TowerOutput.pooled``, what the hash head is given.
     """
 
     beta: Tensor
@@ -46,10 +50,12 @@ class Tower(nn.Module):
         for mixer in mixers:
             self.mixers.append(Mixing(mixer, width=width))
             width = mixer.width
+        self.token_width = width
         self.pooler = None
         if not self.from_pooled:
             self.pooler = POOLERS.load("mean" if config.pooler == "auto" else config.pooler)(width)
             width = self.pooler.width
+        self.pooled_width = width
         self.head = HEADS.load(config.head.kind)(config.head, width=width, n_bits=n_bits)
         self.register_buffer("beta", torch.ones(()))
 
