@@ -25,8 +25,11 @@ LOSSES = Registry(
         "infonce": "hashret.losses.infonce:InfoNCE",
         "joint_infonce": "hashret.losses.infonce:JointInfoNCE",
         "label_bce": "hashret.losses.labels:LabelBCE",
+        "matching": "hashret.losses.matching:Matching",
         "momentum_contrast": "hashret.losses.momentum:MomentumContrast",
+        "pair_likelihood": "hashret.losses.pairs:PairLikelihood",
         "quantisation": "hashret.losses.bits:Quantisation",
+        "text_text": "hashret.losses.text_text:TextText",
         "triplet": "hashret.losses.triplet:Triplet",
     },
 )

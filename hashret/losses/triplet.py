@@ -56,6 +56,17 @@ def hinge(cosines: Tensor, *, margin: Tensor, excluded: Tensor | None, negatives
     return cost.gather(1, chosen).squeeze(1)
 
 
+def symmetric_hinge(
+    cosines: Tensor, outputs: BatchOutputs, *, margin: float, negatives: Negatives, softening: Softening
+) -> Tensor:
+    """The weighted mean over i of the hinges of row i and of column i of (B, B) cosines."""
+    each = margins(outputs.target, margin=margin, softening=softening, like=cosines)
+    rows = [
+        hinge(matrix, margin=each, excluded=outputs.excluded, negatives=negatives) for matrix in (cosines, cosines.T)
+    ]
+    return weighted_mean(rows[0] + rows[1], outputs.weight)
+
+
 @dataclass(frozen=True)
 class TripletOptions(PrefixOptions):
     """Options of ``triplet``.
@@ -93,9 +104,6 @@ class Triplet(PrefixLoss):
     def at(self, outputs: BatchOutputs, n_bits: int) -> Tensor:
         options = self.options
         cosines = similarity(outputs, options.between, n_bits)
-        margin = margins(outputs.target, margin=options.margin, softening=options.softening, like=cosines)
-        rows = [
-            hinge(matrix, margin=margin, excluded=outputs.excluded, negatives=options.negatives)
-            for matrix in (cosines, cosines.T)
-        ]
-        return weighted_mean(rows[0] + rows[1], outputs.weight)
+        return symmetric_hinge(
+            cosines, outputs, margin=options.margin, negatives=options.negatives, softening=options.softening
+        )
