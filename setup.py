@@ -19,7 +19,7 @@ setup(
     # a wheel carries the configurations at hashret/configs, where a checkout has them beside the package
     packages=[*find_packages(include=["hashret", "hashret.*"]), "hashret.configs"],
     package_dir={"hashret.configs": "configs"},
-    package_data={"hashret": ["py.typed"], "hashret.configs": ["*.yaml"]},
+    package_data={"hashret": ["py.typed"], "hashret.server": ["page/*"], "hashret.configs": ["*.yaml"]},
     ext_modules=[
         Extension(
             "hashret.kernels._native",

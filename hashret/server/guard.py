@@ -1,0 +1,139 @@
+"""What every request passes: host, size and time of the body, how many of one client, headers, metrics.
+
+Plain ASGI, as nothing may be buffered before it is counted. Must not know of collections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hashret.server.metrics import Metrics
+from hashret.server.problems import problem_response
+from hashret.server.settings import Settings
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_LARGE = ("/api/search/picture", "/api/items", "/api/items/picture")  # their bodies may be as large as an upload
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+class Guard:
+    """The outermost layer of the application.
+
+    Args:
+        app: what is guarded.
+        settings: the limits.
+        metrics: told of every answer.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: Settings, metrics: Metrics) -> None:
+        self._app, self._settings, self._metrics = app, settings, metrics
+        self._clients: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+        client = (scope.get("client") or ("unknown",))[0]
+        begun = False
+
+        async def answer(message: Message) -> None:
+            nonlocal status, begun
+            if message["type"] == "http.response.start":
+                status, begun = message["status"], True
+                own = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in _HEADERS if pair[0] not in own)]
+            await send(message)
+
+        self._clients[client] += 1
+        try:
+            self._admit(scope, client)
+            await self._app(scope, await self._body(scope, receive), answer)
+        except _Refused as refused:
+            if not begun:
+                headers = {"Connection": "close"} if refused.status in (408, 413) else {"Retry-After": "1"}
+                await problem_response(refused.status, refused.detail, headers)(scope, receive, answer)
+        finally:
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
+            route = getattr(scope.get("route"), "path", "none")
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.answered(method, route, status, time.perf_counter() - started)
+
+    def _admit(self, scope: Scope, client: str) -> None:
+        if self._clients[client] > self._settings.max_per_client:
+            raise _Refused(
+                429, f"this client has {self._settings.max_per_client} requests under way, which is as many as may"
+            )
+        hosts = self._settings.hosts
+        if hosts and _host(scope) not in hosts:
+            raise _Refused(400, f"the header Host must name one of {', '.join(hosts)}; start the server with --host")
+
+    async def _body(self, scope: Scope, receive: Receive) -> Receive:
+        """The body, complete and of an allowed size, as something to receive."""
+        most = self._settings.max_upload_bytes if scope["path"] in _LARGE else self._settings.max_json_bytes
+        too_large = _Refused(413, f"the body has more than {most:,} bytes, which is as many as this route takes")
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length[:20]) > most:
+            raise too_large
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return _Replay(b"", receive, gone=True)
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > most:
+                        raise too_large
+                    if not message.get("more_body", False):
+                        return _Replay(b"".join(parts), receive)
+        except TimeoutError:
+            raise _Refused(
+                408, f"the body did not arrive within {self._settings.body_timeout_s:g} s; send it faster"
+            ) from None
+
+
+class _Replay:
+    """Gives the body once, then whatever comes from the client."""
+
+    def __init__(self, body: bytes, receive: Receive, *, gone: bool = False) -> None:
+        self._messages: list[dict[str, Any]] = [
+            {"type": "http.disconnect"} if gone else {"type": "http.request", "body": body, "more_body": False}
+        ]
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        return self._messages.pop() if self._messages else await self._receive()
+
+
+def _host(scope: Scope) -> str:
+    """The name in ``Host``, without the port."""
+    for name, value in scope["headers"]:
+        if name == b"host":
+            text: str = value.decode("latin-1").lower()
+            return text[: text.index("]") + 1] if text.startswith("[") and "]" in text else text.split(":")[0]
+    return ""

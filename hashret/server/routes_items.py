@@ -1,0 +1,214 @@
+"""Routes of stored items: one item, its picture; and, behind the token, adding, replacing and removing."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
+from fastapi.responses import Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from hashret.collection import Collection, Items
+from hashret.errors import InputError, UnknownIdError
+from hashret.server.parts import parts
+from hashret.server.pictures import SIDES, listed_file
+from hashret.server.problems import ApiError, documented
+from hashret.server.routes_search import decoded
+from hashret.server.schemas import Ids, Item, NewItem, NewItems, Stored
+from hashret.server.settings import MAX_ID
+from hashret.server.wire import answer, codes_from, deadline, json_from, number_from, shown, thumbnail_of
+
+router = APIRouter(prefix="/api", tags=["items"])
+_BEARER = HTTPBearer(auto_error=False, description="The token that the server was started with.")
+
+AskedId = Annotated[
+    str,
+    Query(
+        alias="id", max_length=MAX_ID,
+        description="The item's id. Read as text first and then, where there is none, as a number.",
+        examples=["photo-17"],
+    ),
+]  # fmt: skip
+AsNumber = Annotated[bool, Query(description="Read the id as a number only.")]
+
+
+def may_write(request: Request, sent: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
+    """Refuse who must not write.
+
+    Raises:
+        ApiError: writing is off, or the token is missing or wrong.
+    """
+    settings = parts(request).settings
+    if settings.read_only or settings.token is None:
+        how = "it was started with --read-only" if settings.read_only else "start it with --token or HASHRET_TOKEN"
+        raise ApiError(403, f"nothing can be written through this server: {how}")
+    given = "" if sent is None else sent.credentials
+    if not hmac.compare_digest(given.encode("utf-8", "replace"), settings.token.encode()):
+        raise ApiError(
+            401, "the token is missing or wrong; send the header Authorization: Bearer TOKEN",
+            headers={"WWW-Authenticate": "Bearer"},
+        )  # fmt: skip
+
+
+WRITES: Any = [Depends(may_write)]
+
+
+@router.get("/item", response_model=Item, responses=documented(404, 422), summary="One item")
+async def item(request: Request, id: AskedId, number: AsNumber = False) -> Response:
+    """Code and metadata of an item."""
+    found = await _stored(request, id, number)
+    stored, metadata = found.ids[0], found.metadata[0]
+    return answer(
+        {
+            "id": stored,
+            "code": found.codes[0].tobytes().hex(),
+            "metadata": shown(metadata),
+            "thumbnail": thumbnail_of(stored, metadata),
+        }
+    )
+
+
+@router.get(
+    "/thumbnail",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The picture, drawn anew.",
+            "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        304: {"description": "The picture is the one that the client has."},
+        **documented(404, 422),
+    },
+    summary="The picture of an item",
+)
+async def thumbnail(
+    request: Request,
+    id: AskedId,
+    number: AsNumber = False,
+    side: Annotated[
+        int, Query(description="Pixels of the longer side, at most.", json_schema_extra={"enum": list(SIDES)})
+    ] = 320,
+) -> Response:
+    """The picture that the collection lists for an item, as JPEG of a chosen size."""
+    if side not in SIDES:
+        raise InputError(f"side must be one of {', '.join(map(str, SIDES))}, not {side}")
+    state = parts(request)
+    found = await _stored(request, id, number)
+    listed = listed_file(found.metadata[0])
+    if listed is None:
+        raise ApiError(404, "this item has no picture")
+    try:
+        async with deadline(state.settings.timeout_s):
+            drawn = await state.drawing.run(lambda: state.thumbnails.draw(listed, side))
+    except InputError as error:
+        raise ApiError(404, str(error)) from error
+    headers = {"ETag": f'"{drawn.tag}"', "Cache-Control": "private, max-age=300"}
+    if drawn.tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(drawn.content, media_type="image/jpeg", headers=headers)
+
+
+@router.post(
+    "/items", status_code=201, response_model=Stored, responses=documented(401, 403, 409, 422), dependencies=WRITES,
+    summary="Add items",
+)  # fmt: skip
+async def add(request: Request, new: NewItems) -> Response:
+    """Store new items; an id that is there already is refused, and then nothing is stored."""
+    return await _store(request, new, replace=False)
+
+
+@router.put(
+    "/items", response_model=Stored, responses=documented(401, 403, 409, 422), dependencies=WRITES,
+    summary="Add or replace items",
+)  # fmt: skip
+async def upsert(request: Request, new: NewItems) -> Response:
+    """Store items, in place of those with the same ids; code and metadata are both replaced."""
+    return await _store(request, new, replace=True)
+
+
+@router.post(
+    "/items/picture", status_code=201, response_model=Stored, responses=documented(401, 403, 409, 422),
+    dependencies=WRITES, summary="Add a picture",
+)  # fmt: skip
+async def add_picture(
+    request: Request,
+    picture: Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, TIFF, …")],
+    id: Annotated[str, Form(min_length=1, max_length=MAX_ID, description="The new item's id.", examples=["photo-19"])],
+    metadata: Annotated[str | None, Form(description="One JSON object.", examples=['{"year": 2021}'])] = None,
+    replace: Annotated[bool, Form(description="Replace an item with this id.")] = False,
+) -> Response:
+    """Encode a picture and store its code; the picture itself is not kept."""
+    about = _checked(json_from(metadata, "metadata"))
+    image = await decoded(request, picture)
+    code = await parts(request).service.encode("image", image)
+    return await _write(request, [id], code[None], [about], replace=replace)
+
+
+@router.post(
+    "/items/delete", response_model=Stored, responses=documented(401, 403, 404, 409, 422), dependencies=WRITES,
+    summary="Remove items",
+)  # fmt: skip
+async def delete(request: Request, gone: Ids) -> Response:
+    """Remove items; where an id is unknown nothing is removed."""
+
+    def work(collection: Collection) -> int:
+        collection.delete(gone.ids)
+        return len(collection)
+
+    return answer({"ids": gone.ids, "count": await parts(request).service.write(work)})
+
+
+async def _stored(request: Request, text: str, as_number: bool) -> Items:
+    """The item that a text names; 1 and "1" are different ids, and the text comes first."""
+    state = parts(request)
+    number = number_from(text)
+
+    def work(reader: Collection) -> Items:
+        if as_number:
+            if number is None:
+                raise UnknownIdError(f"{text!r} is no number, so no item has it")
+            return reader.get([number])
+        return reader.get([text if number is None or text in reader else number])
+
+    async with deadline(state.settings.timeout_s):
+        return await state.service.read(work)
+
+
+async def _store(request: Request, new: NewItems, *, replace: bool) -> Response:
+    for item in new.items:
+        if (item.code is None) == (item.text is None):
+            raise InputError(f"the item {item.id!r} needs either a code or a text")
+    codes = [await _code(request, item, new.encoding) for item in new.items]
+    metadata = [_checked(item.metadata) for item in new.items]
+    ids = [item.id for item in new.items]
+    return await _write(request, ids, np.stack(codes), metadata, replace=replace, status=200 if replace else 201)
+
+
+async def _code(request: Request, item: NewItem, encoding: str) -> np.ndarray:
+    service = parts(request).service
+    if item.code is not None:
+        code: np.ndarray = codes_from([item.code], encoding=encoding, n_bits=service.n_bits)[0]
+        return code
+    return await service.encode("text", item.text)
+
+
+async def _write(
+    request: Request, ids: list[Any], codes: np.ndarray, metadata: list[Any], *, replace: bool, status: int = 201
+) -> Response:
+    def work(collection: Collection) -> int:
+        store = collection.upsert if replace else collection.add
+        store(codes, ids=ids, metadata=metadata)
+        return len(collection)
+
+    count = await parts(request).service.write(work)
+    return answer({"ids": ids, "count": count}, status)
+
+
+def _checked(metadata: dict[str, Any]) -> dict[str, Any]:
+    if "image" in metadata:
+        raise InputError(
+            "metadata must not have 'image': it names a file of the server, and only hashret index may list files"
+        )
+    return metadata

@@ -1,0 +1,134 @@
+"""Running the application under uvicorn: the socket, signals, and connections that are slow to speak."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from hashret.errors import InputError
+
+HEAD_S = 15.0  # a connection that has not sent a whole head by then is dropped
+HEAD_BYTES = 64 << 10
+CONNECTIONS = 1000
+SHUTDOWN_S = 20
+
+
+def serve(app: Any, *, host: str, port: int, started: Callable[[str], None] | None = None) -> None:
+    """Serve until a signal says to stop, then finish what was begun.
+
+    Args:
+        app: the application.
+        host: the address to bind.
+        port: the port, 0 for any.
+        started: told the server's address once connections are taken.
+
+    Raises:
+        InputError: the address cannot be bound.
+    """
+    listener = _listener(host, port)
+    bound = listener.getsockname()[1]
+    config = uvicorn.Config(
+        app,
+        http=_Patient,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=int(HEAD_S),
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        backlog=512,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    if started is not None:
+        started(f"http://{shown}:{bound}/")
+    asyncio.run(_Server(config).serve(sockets=[listener]))
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(512)
+    except (OSError, OverflowError) as error:
+        raise InputError(f"{host} port {port} cannot be bound ({error}); choose another --port or --host") from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Ends with the exit code of a success when it is told to stop; uvicorn would raise the signal once more."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        stops = (signal.SIGINT, signal.SIGTERM)
+        before = {stop: signal.signal(stop, self.handle_exit) for stop in stops}
+        try:
+            yield
+        finally:
+            for stop, handler in before.items():
+                signal.signal(stop, handler)
+
+
+class _Patient(HttpToolsProtocol):
+    """Patience has an end: a head must come within ``HEAD_S`` seconds and ``HEAD_BYTES`` bytes."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    _in_head = True
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._start_timer()
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if not self._in_head:
+            return
+        if self._head_bytes > HEAD_BYTES + len(data):  # the last piece may have begun with a body's end
+            self.transport.close()
+        elif self._timer is None:
+            self._start_timer()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(HEAD_S, self._give_up)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._start_timer()  # the answer to the last request is on its way

@@ -1,0 +1,64 @@
+"""What a server may be told: limits, the token, names. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hashret.errors import InputError
+
+MAX_K = 1000  # hits of a query
+MAX_CODES = 64  # codes of a request
+MAX_ITEMS = 256  # items of a request that writes
+MAX_TEXT = 2000  # characters of a query
+MAX_ID = 1000  # characters of an id
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits of a server; beyond them a request is answered 413, 422, 429 or 503 and a sentence.
+
+    Attributes:
+        token: what a request that writes must carry; without one nothing can be written.
+        read_only: refuse writes, whatever the token.
+        hosts: names in ``Host`` that are answered, against rebinding of names; empty answers all.
+        credits: whom to thank for the pictures, shown below the page.
+        max_upload_bytes: of a body that holds a picture or items.
+        max_json_bytes: of a JSON query.
+        max_pixels: of an uploaded picture; one of the collection is shown up to the same size.
+        max_queue: queries that may wait for the encoder, and as many for the searchers and the writer.
+        max_per_client: requests of one address at a time.
+        timeout_s: seconds for an answer; a write is never cut off.
+        body_timeout_s: seconds for a body to arrive.
+        batch_size: queries encoded together.
+        batch_wait_ms: how long the first one waits for company.
+        readers: searching threads, each with its own reader of the collection.
+        thumbnail_bytes: memory for thumbnails.
+    """
+
+    token: str | None = None
+    read_only: bool = False
+    hosts: tuple[str, ...] = ()
+    credits: str = ""
+    max_upload_bytes: int = 16 << 20
+    max_json_bytes: int = 1 << 20
+    max_pixels: int = 25_000_000
+    max_queue: int = 64
+    max_per_client: int = 128
+    timeout_s: float = 15.0
+    body_timeout_s: float = 30.0
+    batch_size: int = 16
+    batch_wait_ms: float = 2.0
+    readers: int = 2
+    thumbnail_bytes: int = 32 << 20
+
+    def __post_init__(self) -> None:
+        for name in (
+            "max_upload_bytes", "max_json_bytes", "max_pixels", "max_queue", "max_per_client", "timeout_s",
+            "body_timeout_s", "batch_size", "readers",
+        ):  # fmt: skip
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, not {getattr(self, name)!r}")
+        if self.batch_wait_ms < 0 or self.thumbnail_bytes < 0:
+            raise InputError("batch_wait_ms and thumbnail_bytes must not be negative")
+        if self.token is not None and not (self.token.strip() and self.token.isascii()):
+            raise InputError("the token must be of ASCII letters, and not empty")

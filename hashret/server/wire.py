@@ -1,0 +1,122 @@
+"""Between the wire and hashret: codes as text, ids from addresses, hits as JSON, a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from fastapi.responses import Response
+
+from hashret.codes import Codes, bytes_for, check_codes
+from hashret.collection import CollectionHits
+from hashret.errors import InputError
+from hashret.server.pictures import listed_file
+from hashret.server.problems import busy
+from hashret.server.schemas import INT64
+
+
+def codes_from(texts: Sequence[str], *, encoding: str, n_bits: int) -> Codes:
+    """(N, n_bytes) uint8 of N codes in hexadecimal or base64.
+
+    Raises:
+        InputError: one cannot be read, or has another length.
+    """
+    n_bytes = bytes_for(n_bits)
+    rows = []
+    for at, text in enumerate(texts):
+        try:
+            row = bytes.fromhex(text) if encoding == "hex" else base64.b64decode(text.encode("ascii"), validate=True)
+        except (ValueError, binascii.Error) as error:
+            raise InputError(f"code {at} cannot be read as {encoding}") from error
+        if len(row) != n_bytes:
+            raise InputError(f"code {at} has {len(row)} bytes, and codes of {n_bits} bits have {n_bytes}")
+        rows.append(row)
+    return check_codes(np.frombuffer(b"".join(rows), np.uint8).reshape(-1, n_bytes), n_bits=n_bits)
+
+
+def where_from(text: str | None) -> dict[str, Any] | None:
+    """A filter that came as a field of a form.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    value = json_from(text, "where")
+    return value or None
+
+
+def json_from(text: str | None, name: str) -> dict[str, Any]:
+    """A JSON object that came as a field of a form; empty without one.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    if text is None or not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'{name} must be a JSON object such as {{"year": 2019}}') from error
+    if not isinstance(value, dict):
+        raise InputError(f'{name} must be a JSON object such as {{"year": 2019}}')
+    return value
+
+
+def number_from(text: str) -> int | None:
+    """The integer id that a text writes, if it writes one."""
+    if len(text) > 20 or not (text.isascii() and text.removeprefix("-").isdigit()):
+        return None
+    number = int(text)
+    return number if -INT64 - 1 <= number <= INT64 else None
+
+
+def shown(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Metadata as the world sees them: without the place of the file."""
+    return {name: value for name, value in metadata.items() if name != "image"}
+
+
+def thumbnail_of(id: str | int, metadata: dict[str, Any]) -> str | None:
+    """Where the small picture of an item is."""
+    if listed_file(metadata) is None:
+        return None
+    return f"/api/thumbnail?id={quote(str(id), safe='')}" + ("&number=true" if isinstance(id, int) else "")
+
+
+def rows_of(hits: CollectionHits) -> list[dict[str, Any]]:
+    """The hits of each query as ``schemas.Hits``."""
+    return [
+        {
+            "hits": [
+                {"id": id, "distance": distance, "metadata": shown(about), "thumbnail": thumbnail_of(id, about)}
+                for id, distance, about in zip(ids, distances, metadata)
+                if distance >= 0 and about is not None
+            ]
+        }
+        for ids, distances, metadata in zip(hits.ids.tolist(), hits.distances.tolist(), hits.metadata)
+    ]
+
+
+def answer(content: Any, status: int = 200) -> Response:
+    """JSON that nobody keeps."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Response(text.encode(), status, {"Cache-Control": "no-store"}, "application/json")
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncIterator[None]:
+    """Give up after ``seconds``.
+
+    Raises:
+        ApiError: 503, then.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise busy(f"there is no answer after {seconds:g} s; try again, or ask for less") from None
