@@ -25,6 +25,7 @@ LOSSES = Registry(
         "infonce": "hashret.losses.infonce:InfoNCE",
         "joint_infonce": "hashret.losses.infonce:JointInfoNCE",
         "label_bce": "hashret.losses.labels:LabelBCE",
+        "local_mi": "hashret.losses.local_mi:LocalMI",
         "matching": "hashret.losses.matching:Matching",
         "momentum_contrast": "hashret.losses.momentum:MomentumContrast",
         "pair_likelihood": "hashret.losses.pairs:PairLikelihood",
