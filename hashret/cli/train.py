@@ -34,12 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, and say where the model is."""
     from hashret.cli._common import open_data, readable
+    from hashret.evaluation.plots import curves, save
     from hashret.training import read_config, train
 
     settings = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
     config = read_config(args.config, settings)
     dataset = readable(open_data(args), strict=args.strict)
     result = train(config, dataset, out=args.out, resume=args.resume, cache_dir=args.cache, device=args.device)
+    for plot in curves(result.curves).plots:
+        save(plot, args.out / f"{plot.title.lower().replace(' ', '-').replace('@', '')}.png")
     value = f"{config.selection.metric} {config.selection.sign * result.value:.1f}"
     print(f"best epoch: {result.epoch} of stage {result.stage}, validation {value}")
     model = args.out / "model"

@@ -12,6 +12,9 @@ from hashret.errors import ConfigError
 from hashret.losses import LOSSES
 from hashret.model import ModelConfig
 from hashret.registry import nearest
+from hashret.training.momentum import MomentumConfig
+from hashret.training.noise import NoiseConfig
+from hashret.training.refurbish import RefurbishConfig
 
 Metric = Literal["rSum", "i2t.R@1", "i2t.R@5", "i2t.R@10", "t2i.R@1", "t2i.R@5", "t2i.R@10", "i2t.MeanR", "t2i.MeanR"]
 
@@ -25,14 +28,21 @@ class DataConfig:
         val: name of the split to choose the best epoch on.
         max_captions: captions used of each training item, the first ones; None: all.
         limit: number of training items used, the first ones; None: all.
+        keywords: the labels of a data set without any: so many content words, the most frequent ones of the training
+            captions; 0: none.
+        noise: false pairs put among the training pairs on purpose, to see what they do.
     """
 
     train: str = "train"
     val: str = "val"
     max_captions: int | None = None
     limit: int | None = None
+    keywords: int = 0
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:
+        if self.keywords < 0:
+            raise ConfigError(f"data.keywords is a number of words, 0 for none, and not {self.keywords}")
         for name in ("max_captions", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -49,7 +59,8 @@ class Stage:
         losses: label -> ``{kind: …, weight: …, other options}``; a weight may be ``[from, to]``, linear over the
             stage.
         train: the groups that learn: ``heads``, ``poolers``, ``mixers``, ``encoders``, one tower's (``image.head``,
-            ``text.encoder``, …), ``image``, ``text``, ``all``. Parameters of the stage's losses learn along.
+            ``text.encoder``, …), ``image``, ``text``, ``reranker``, ``all``. Parameters of the stage's losses learn
+            along.
         alternate: lists of groups or loss labels that take turns, a step each; empty: all learn in every step.
         lr: the peak learning rate, or one for each group of ``train`` (and loss label).
         passes: times that an epoch goes through the training items.
@@ -64,6 +75,8 @@ class Stage:
         mix: share of pairs whose text is a random mixture of all captions of its image, in feature space; needs a text
             encoder that gives one vector a caption.
         ema: decay of a running mean of the weights, which is then what is validated and kept; None: none.
+        momentum: the twin and queues that the loss ``momentum_contrast`` reads; None: none.
+        refurbish: how pairs that look false are believed less (robust learning under noise); None: all are believed.
         patience: end the stage after so many epochs without a better validation figure; None: never.
         start: from the weights as they are, or from the best so far.
     """
@@ -85,6 +98,8 @@ class Stage:
     noise: float = 0.0
     mix: float = 0.0
     ema: float | None = None
+    momentum: MomentumConfig | None = None
+    refurbish: RefurbishConfig | None = None
     patience: int | None = None
     start: Literal["last", "best"] = "last"
 
@@ -147,6 +162,28 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a system says of one of its parts, and how to see whether it holds: train without the part, and compare.
+
+    Args:
+        says: the claim, as a sentence.
+        without: overrides that take the part away.
+        given: overrides for both runs, such as the noise that the part should help against.
+        measure: ``rSum`` of codes against codes, higher is better; ``probe``: how well a fresh probe tells modality
+            from relaxed codes, lower is better; ``rerank``: rSum after re-ranking against before, in one run.
+    """
+
+    says: str
+    without: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    measure: Literal["rSum", "probe", "rerank"] = "rSum"
+
+    def __post_init__(self) -> None:
+        if bool(self.without) == (self.measure == "rerank"):
+            raise ConfigError(f"the claim {self.says!r} needs `without`, or the measure rerank: one of both")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A run.
 
@@ -159,6 +196,7 @@ class RunConfig:
         selection: how the best epoch is chosen.
         teacher: a saved model whose float vectors the loss ``distillation`` follows; None: none.
         precision: ``auto``: bfloat16 on a GPU that has it, else float32.
+        claims: by name, what the system says of its parts; ``benchmarks/systems.py`` looks whether it holds.
     """
 
     name: str
@@ -169,6 +207,7 @@ class RunConfig:
     selection: Selection = field(default_factory=Selection)
     teacher: Path | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    claims: dict[str, Claim] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.seed < 0:

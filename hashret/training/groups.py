@@ -1,7 +1,7 @@
 """Groups of parameters by name: what a stage trains, and how fast.
 
 Names: ``heads``, ``poolers``, ``mixers``, ``encoders`` (both towers), ``image.head`` and so on (one), ``image`` and
-``text`` (a whole tower), ``all``, and the label of a loss (its own parameters).
+``text`` (a whole tower), ``reranker``, ``all``, and the label of a loss (its own parameters).
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def modules_of(hasher: CrossModalHasher) -> dict[str, list[nn.Module]]:
             learning = tower.encoder.trainable_modules() if part == "encoder" else [module] if module else []
             for group in (f"{modality}.{part}", plural, modality, "all"):
                 groups.setdefault(group, []).extend(learning)
+    groups["reranker"] = [] if hasher.reranker is None else [hasher.reranker]
+    groups["all"] += groups["reranker"]
     return groups
 
 
@@ -101,6 +103,8 @@ def set_modes(hasher: CrossModalHasher, losses: Mapping[str, nn.Module], wanted:
         for part in ("head", "pooler", "mixers"):
             if any(_overlap(groups[f"{modality}.{part}"], groups.get(group, [])) for group in wanted):
                 getattr(tower, part).train()
+    if hasher.reranker is not None and any(_overlap(groups["reranker"], groups.get(group, [])) for group in wanted):
+        hasher.reranker.train()
     for loss in losses.values():
         loss.train()
 

@@ -7,7 +7,7 @@ a batch holds depends on a generator only, so that an epoch can be run again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -53,6 +53,25 @@ class VectorTable:
         return Encoded(mixed[:, None], torch.ones(len(rows), 1, dtype=torch.bool, device=device), mixed)
 
 
+class Reordered:
+    """A table whose row i is row ``order[i]`` of another one.
+
+    Args:
+        table: the other one.
+        order: (N,) int64.
+    """
+
+    def __init__(self, table: FeatureTable, order: Tensor) -> None:
+        self.table = table
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def batch(self, rows: Tensor) -> Encoded:
+        return self.table.batch(self.order[rows.cpu()])
+
+
 class TableOn:
     """A table on the CPU (in memory or on disk) whose batches go to a device."""
 
@@ -94,6 +113,16 @@ class PairFeatures:
         if len(counts) != len(self.image) or bool((counts == 0).any()) or bool((self.owner.diff() < 0).any()):
             raise TrainingError("every image needs at least one caption, and captions must be ordered by image")
 
+    def with_captions(self, order: Tensor) -> PairFeatures:
+        """The same images, the m-th caption place now held by caption ``order[m]``: (M,) int64, a permutation."""
+        text: FeatureTable
+        if isinstance(self.text, VectorTable):
+            text = VectorTable(self.text.vectors[order.to(self.text.vectors.device)])
+        else:
+            text = Reordered(self.text, order)
+        teacher = self.teacher and (self.teacher[0], self.teacher[1][order])
+        return replace(self, text=text, teacher=teacher)
+
     @property
     def owners(self) -> np.ndarray:
         """``owner`` as numpy, for the metrics."""
@@ -102,16 +131,32 @@ class PairFeatures:
 
 @dataclass(frozen=True)
 class Draw:
-    """The rows of one batch of B pairs: (B,) int64 each."""
+    """The rows of one batch of B pairs: (B,) int64 each.
+
+    Args:
+        image: rows of images.
+        text: rows of their captions.
+        second: rows of another caption of each image (the same one where an image has one), or None.
+    """
 
     image: Tensor
     text: Tensor
+    second: Tensor | None = None
 
 
-def draws(owner: Tensor, *, batch_size: int, captions: int, passes: int, generator: torch.Generator) -> Iterator[Draw]:
+def draws(
+    owner: Tensor,
+    *,
+    batch_size: int,
+    captions: int,
+    passes: int,
+    generator: torch.Generator,
+    second: bool = False,
+) -> Iterator[Draw]:
     """Batches of pairs: in a pass every image comes once, with ``captions`` of its captions, drawn at random.
 
-    A pass leaves out what does not fill a batch, unless it holds no full batch at all.
+    A pass leaves out what does not fill a batch, unless it holds no full batch at all. With ``second`` every draw
+    names another caption of each image too.
     """
     counts = torch.bincount(owner)
     starts = counts.cumsum(0) - counts
@@ -122,8 +167,14 @@ def draws(owner: Tensor, *, batch_size: int, captions: int, passes: int, generat
         first = (torch.rand(n_images, generator=generator) * counts).long().clamp_max(counts - 1)
         for begin in range(0, n_images - per_batch + 1, per_batch):
             image = order[begin : begin + per_batch].repeat_interleave(captions)
-            turn = torch.arange(captions).repeat(per_batch)
-            yield Draw(image, starts[image] + (first[image] + turn) % counts[image])
+            turn = first[image] + torch.arange(captions).repeat(per_batch)
+            text = starts[image] + turn % counts[image]
+            if not second:
+                yield Draw(image, text)
+                continue
+            others = (counts[image] - 1).clamp_min(1)
+            further = 1 + (torch.rand(len(image), generator=generator) * others).long().clamp_max(others - 1)
+            yield Draw(image, text, starts[image] + (turn + further) % counts[image])
 
 
 def mixtures(owner: Tensor, draw: Draw, *, share: float) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 config.yaml     the resolved configuration           splits.json   which record was in which split
 curves.csv      a row an epoch                       figures.json  what came out, on what, in how long
 checkpoints/    last and best                        model/        the trained CrossModalHasher
+noise.json      false pairs, where ``data.noise`` put some among the training pairs
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from hashret._lazy import require
 from hashret.config import plain
 from hashret.data import Dataset, save_splits
+from hashret.data.keywords import keyword_matrix, keywords
 from hashret.errors import CorruptError, StorageError, TrainingError
 from hashret.model import CrossModalHasher
 from hashret.model.devices import pick_device
@@ -29,6 +31,7 @@ from hashret.training import checkpoint
 from hashret.training.config import RunConfig
 from hashret.training.features import calibrate, fit_adapters, identity_of, pair_features, teacher_vectors, usable
 from hashret.training.measure import measure_pairs
+from hashret.training.noise import corrupt
 from hashret.training.trainer import Trainer, derive_seed
 
 _log = logging.getLogger(__name__)
@@ -96,17 +99,27 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "heads", 0))
         hasher = CrossModalHasher.build(config.model).to(where)
-    hasher.tower("text").encoder.fit(train_set.captions_flat()[0])
+    captions, owner = train_set.captions_flat()
+    hasher.tower("text").encoder.fit(captions)
     hasher.tower("image").encoder.fit([record.image for record in train_set])
     cache = None if cache_dir is None else Path(cache_dir)
     train_pairs = pair_features(hasher, train_set, cache_dir=cache, label="training")
+    noisy = None
+    if config.data.noise.ratio:
+        corruption = corrupt(owner, config.data.noise)
+        corruption.save(run_dir / "noise.json")
+        train_pairs, noisy = train_pairs.with_captions(torch.from_numpy(corruption.caption)), corruption.noisy
+        captions = [captions[row] for row in corruption.caption]
+    if train_pairs.labels is None and config.data.keywords:
+        words = keywords(captions, owner, count=config.data.keywords)
+        train_pairs = replace(train_pairs, labels=torch.from_numpy(keyword_matrix(captions, owner, words)))
     val_pairs = pair_features(hasher, val_set, cache_dir=cache, label="validation")
     if config.teacher is not None:
         vectors = teacher_vectors(config.teacher, hasher, train_set, train_pairs, cache_dir=cache)
         train_pairs = replace(train_pairs, teacher=vectors)
     prepared = time.perf_counter()
 
-    trainer = Trainer(hasher, config, train=train_pairs, val=val_pairs, out=run_dir)
+    trainer = Trainer(hasher, config, train=train_pairs, val=val_pairs, out=run_dir, noisy=noisy)
     if not (going_on and trainer.resume()):
         fit_adapters(hasher, train_pairs)
     trainer.run()

@@ -12,26 +12,38 @@ import io
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hashret._lazy import progress
-from hashret.encoders import Encoded
 from hashret.errors import ConfigError, TrainingError
-from hashret.losses import BatchOutputs, Dims, Loss, build_loss
+from hashret.losses import LOSSES, Dims, Loss, build_loss
 from hashret.model import CrossModalHasher
 from hashret.training import checkpoint
+from hashret.training.belief import Belief
 from hashret.training.config import RunConfig, Stage, weight_at
+from hashret.training.forward import Forward, check_needs, needs_of
 from hashret.training.groups import set_modes
+from hashret.training.momentum import Twin
 from hashret.training.optimiser import Stepper
-from hashret.training.pairs import Draw, PairFeatures, VectorTable, draws, mixtures, steps_of
+from hashret.training.pairs import Draw, PairFeatures, draws, steps_of
 from hashret.training.validation import validate
 
 _log = logging.getLogger(__name__)
 _COLLAPSED = 0.1  # mean bit entropy below which codes say next to nothing
+
+
+class _Lasting(Protocol):
+    """What lasts through a stage, and a checkpoint keeps."""
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def restore(self, tensors: dict[str, Tensor]) -> None: ...
 
 
 class Trainer:
@@ -43,12 +55,21 @@ class Trainer:
         train: pairs to learn from.
         val: pairs to choose the best epoch on.
         out: the run's directory, for curves and checkpoints; None: nothing is written.
+        noisy: (M,) bool, the training captions that were put to a false image on purpose, where that is known.
     """
 
     def __init__(
-        self, hasher: CrossModalHasher, config: RunConfig, *, train: PairFeatures, val: PairFeatures, out: Path | None
+        self,
+        hasher: CrossModalHasher,
+        config: RunConfig,
+        *,
+        train: PairFeatures,
+        val: PairFeatures,
+        out: Path | None,
+        noisy: np.ndarray | None = None,
     ) -> None:
         self.hasher, self.config, self.train_pairs, self.val_pairs, self.out = hasher, config, train, val, out
+        self.noisy = noisy
         self.losses = self._build_losses()
         self.curves: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
@@ -58,6 +79,7 @@ class Trainer:
         self._resumed: dict[str, Tensor] = {}
         for stage in config.stages:  # whatever is wrong in a later stage is said now
             Stepper(hasher, self.losses[stage.name], stage, total=1)
+            Forward(hasher, config, stage, train, needs=frozenset(), twin=None)
             for loss in stage.losses.values():
                 weight_at(loss, 0.0)
 
@@ -68,7 +90,7 @@ class Trainer:
             for number in range(first, len(self.config.stages)):
                 self._run_stage(number)
                 self.position, self.bad_epochs = (number + 1, 0), 0
-                self._save_last(None)
+                self._save_last([])
         if self.best is None:
             raise TrainingError("no epoch gave a finite validation figure; lower the learning rate")
         self._load_model(self.best_tensors)
@@ -83,7 +105,7 @@ class Trainer:
         for losses in self.losses.values():
             for label, loss in losses.items():
                 loss.load_state_dict({name: tensors[f"loss/{label}/{name}"] for name in loss.state_dict()})
-        self._resumed = {name: t for name, t in tensors.items() if name.startswith(("optimiser/", "ema/"))}
+        self._resumed = {name: t for name, t in tensors.items() if not name.startswith(("model/", "loss/"))}
         self.position, self.bad_epochs = (state["stage"], state["epoch"]), state["bad_epochs"]
         self.curves, self.best = state["curves"], state["best"]
         if self.best is not None:
@@ -102,17 +124,29 @@ class Trainer:
             len(self.train_pairs.image), batch_size=stage.batch_size, captions=stage.captions, passes=stage.passes
         )
         stepper = Stepper(self.hasher, losses, stage, total=steps * stage.epochs)
+        needs = needs_of(losses)
+        learning = {name.removeprefix("model/") for name in stepper.parameters if name.startswith("model/")}
+        twin = Twin(self.hasher, stage.momentum, learning=learning) if stage.momentum and "momentum" in needs else None
+        forward = Forward(self.hasher, self.config, stage, self.train_pairs, needs=needs, twin=twin)
+        belief = Belief(stage.refurbish, noisy=self.noisy) if stage.refurbish else None
+        parts = [part for part in (stepper, twin, belief) if part is not None]
         if self.position[1]:
-            stepper.restore(self._resumed)
+            for part in parts:
+                part.restore(self._resumed)
         for epoch in range(self.position[1], stage.epochs):
             if stage.patience is not None and self.bad_epochs >= stage.patience:
                 _log.info("stage %s ends after %d epochs without a better figure", stage.name, self.bad_epochs)
                 break
-            row = self._run_epoch(number, epoch, stepper, steps)
-            self._finish_epoch(number, epoch, row, stepper)
+            told: dict[str, float] = {}
+            if belief is not None:
+                seed = derive_seed(self.config.seed, f"{stage.name}/belief", epoch)
+                told = belief.update(self.hasher, self.train_pairs, epoch=epoch, seed=seed)
+                forward.targets = belief.targets
+            row = self._run_epoch(number, epoch, stepper, forward, steps)
+            self._finish_epoch(number, epoch, row | told, stepper, parts)
         stepper.adopt_mean()
 
-    def _run_epoch(self, number: int, epoch: int, stepper: Stepper, steps: int) -> dict[str, Any]:
+    def _run_epoch(self, number: int, epoch: int, stepper: Stepper, forward: Forward, steps: int) -> dict[str, Any]:
         stage = self.config.stages[number]
         seed = derive_seed(self.config.seed, stage.name, epoch)
         torch.manual_seed(seed)
@@ -122,6 +156,7 @@ class Trainer:
             captions=stage.captions,
             passes=stage.passes,
             generator=torch.Generator().manual_seed(seed),
+            second="second_caption" in forward.needs,
         )
         set_modes(self.hasher, stepper.losses, stage.train)
         begun = time.perf_counter()
@@ -129,8 +164,10 @@ class Trainer:
         bar = progress(batches, label=f"{stage.name} {epoch + 1}/{stage.epochs}", total=steps, unit="step")
         for step, draw in enumerate(bar):
             done = (epoch * steps + step) / stepper.total
-            terms = self._losses_of(draw, stage, stepper.losses, done)
+            terms = self._losses_of(draw, stage, stepper.losses, forward, done)
             stepper.step(torch.stack(list(terms.values())).sum(), epoch * steps + step)
+            if forward.twin is not None:
+                forward.twin.follow()
             for label, term in terms.items():
                 sums[label] = sums.get(label, 0.0) + term.detach()
             if step % 20 == 0:
@@ -142,39 +179,18 @@ class Trainer:
         row |= {f"loss.{label}": float(value) / steps for label, value in sums.items()}
         return row | {"seconds": time.perf_counter() - begun}
 
-    def _losses_of(self, draw: Draw, stage: Stage, losses: dict[str, Loss], done: float) -> dict[str, Tensor]:
+    def _losses_of(
+        self, draw: Draw, stage: Stage, losses: dict[str, Loss], forward: Forward, done: float
+    ) -> dict[str, Tensor]:
         """Label -> weighted loss of one batch."""
-        hasher, pairs = self.hasher, self.train_pairs
-        device = hasher.device
-        with self._autocast():
-            for modality in hasher.towers:
-                hasher.tower(modality).beta.fill_(stage.beta_at(done))
-            image = hasher.tower("image")(pairs.image.batch(draw.image), noise=stage.noise)
-            text = hasher.tower("text")(self._texts(draw, stage), noise=stage.noise)
-        outputs = BatchOutputs(
-            image=image,
-            text=text,
-            group=draw.image.to(device),
-            labels=None if pairs.labels is None else pairs.labels[draw.image].to(device),
-            teacher=None
-            if pairs.teacher is None
-            else (pairs.teacher[0][draw.image].to(device), pairs.teacher[1][draw.text].to(device)),
-        )
-        terms = {}
-        for label, loss in losses.items():
-            weight = weight_at(stage.losses[label], done)
-            terms[label] = weight * loss(outputs, progress=done)
-        return terms
+        outputs = forward(draw, progress=done)
+        return {
+            label: weight_at(stage.losses[label], done) * loss(outputs, progress=done) for label, loss in losses.items()
+        }
 
-    def _texts(self, draw: Draw, stage: Stage) -> Encoded:
-        table = self.train_pairs.text
-        if not stage.mix:
-            return table.batch(draw.text)
-        if not isinstance(table, VectorTable):
-            raise ConfigError(f"stages.{stage.name}.mix needs a text encoder with output: pooled and no trained blocks")
-        return table.mixtures(*mixtures(self.train_pairs.owner.cpu(), draw, share=stage.mix))
-
-    def _finish_epoch(self, number: int, epoch: int, row: dict[str, Any], stepper: Stepper) -> None:
+    def _finish_epoch(
+        self, number: int, epoch: int, row: dict[str, Any], stepper: Stepper, parts: Sequence[_Lasting]
+    ) -> None:
         with stepper.mean_weights():
             validation = validate(self.hasher, self.val_pairs, self.config.selection)
             row |= {f"val.{name}": value for name, value in validation.figures.items()}
@@ -190,11 +206,16 @@ class Trainer:
             self.bad_epochs = 0 if better or not chosen_from else self.bad_epochs + 1
             if better and math.isfinite(validation.value):
                 self.best = {"value": validation.value, "stage": row["stage"], "epoch": epoch + 1}
-                self.best_tensors = {name: tensor.clone() for name, tensor in self._model_state().items()}
+                # a re-ranker does not touch codes: what it learns after the best epoch is kept
+                self.best_tensors = {
+                    name: tensor.clone()
+                    for name, tensor in self._model_state().items()
+                    if not name.startswith("model/reranker.")
+                }
                 if self.out is not None:
                     checkpoint.save(self.out / "checkpoints" / "best", self.best_tensors, self.best)
         self.position = (number, epoch + 1)
-        self._save_last(stepper)
+        self._save_last(parts)
         self._write_curves()
         shown = ", ".join(f"{name} {value:.1f}" for name, value in validation.figures.items() if "rSum" in name)
         _log.info("%s %d/%d: loss %.4f, %s", row["stage"], epoch + 1, stepper.stage.epochs, row["loss"], shown)
@@ -220,15 +241,15 @@ class Trainer:
         state = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
         self.hasher.load_state_dict(state, strict=False)
 
-    def _save_last(self, stepper: Stepper | None) -> None:
+    def _save_last(self, parts: Sequence[_Lasting]) -> None:
         if self.out is None:
             return
         tensors = self._model_state()
         for losses in self.losses.values():
             for label, loss in losses.items():
                 tensors |= {f"loss/{label}/{name}": tensor for name, tensor in loss.state_dict().items()}
-        if stepper is not None:
-            tensors |= stepper.state()
+        for part in parts:
+            tensors |= part.state()
         state = {
             "stage": self.position[0],
             "epoch": self.position[1],
@@ -252,17 +273,31 @@ class Trainer:
 
     def _build_losses(self) -> dict[str, dict[str, Loss]]:
         """Stage -> label -> loss. A label of one kind and options in several stages is one loss with one state."""
-        dims = Dims(self.hasher.n_bits, self.config.model.code_lengths)
+        towers = {modality: self.hasher.tower(modality) for modality in self.hasher.towers}
+        labels = self.train_pairs.labels
+        dims = Dims(
+            self.hasher.n_bits,
+            self.config.model.code_lengths,
+            n_labels=0 if labels is None else labels.shape[1],
+            pooled_widths={modality: tower.pooled_width for modality, tower in towers.items()},
+            token_widths={m: tower.token_width for m, tower in towers.items() if not tower.from_pooled},
+        )
         known: dict[str, tuple[Any, Loss]] = {}
         built: dict[str, dict[str, Loss]] = {}
         for stage in self.config.stages:
             built[stage.name] = {}
             for label, content in stage.losses.items():
+                if content.get("weight") == 0:
+                    continue  # taken away, as an ablation does
                 where = f"stages.{stage.name}.losses.{label}"
                 options = {key: value for key, value in content.items() if key not in ("kind", "weight")}
+                declared = LOSSES.load(content["kind"]).needs  # a property where it depends on the options
+                if isinstance(declared, frozenset):
+                    check_needs(self.hasher, stage, label, declared, self.train_pairs)
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(derive_seed(self.config.seed, label, -1))
                     loss = build_loss(content["kind"], options, dims=dims, where=where).to(self.hasher.device)
+                check_needs(self.hasher, stage, label, loss.needs, self.train_pairs)
                 if label in known and list(loss.parameters()):
                     kind, before = known[label]
                     if kind != content["kind"] or [p.shape for p in before.parameters()] != [
@@ -273,12 +308,6 @@ class Trainer:
                 known.setdefault(label, (content["kind"], loss))
                 built[stage.name][label] = loss
         return built
-
-    def _autocast(self) -> torch.autocast:
-        device = self.hasher.device.type
-        wanted = self.config.precision
-        on = wanted == "bfloat16" or (wanted == "auto" and device == "cuda" and torch.cuda.is_bf16_supported())
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=on)
 
     def _check_finite(self, sums: dict[str, Tensor], stage: Stage, epoch: int) -> None:
         for label, value in sums.items():

@@ -1,0 +1,93 @@
+"""Every system on equal pairs and equal backbones: one table, and for each claim a look whether it holds.
+
+    python benchmarks/systems.py --data captions.jsonl                 the whole; resumable, hours on 2 cores
+    python benchmarks/systems.py --data captions.jsonl --quick         fewer epochs, one seed, one length
+
+A system is trained as its configuration says, chosen on the validation split, and measured on the test split once. A
+claim is tested by training again without the part (the overrides stand in the configuration), same seed, and a paired
+bootstrap over test queries, the captions of one picture resampled together. ``--minutes`` stops before the next cell; a
+rerun goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from _systems_cells import Cell, compute
+from _systems_tables import write_tables
+
+from hashret.data import open_dataset
+from hashret.training import read_config
+
+SYSTEMS = ("hashret", "miite", "tecmh", "vit2cmh", "aai", "cmhr_drn", "rcar", "mvsen")
+MAIN, OTHERS = 256, (64, 1024)
+PAIRS: dict[str, tuple[str, ...]] = {
+    # what both towers are, where a system's own file says something else
+    "frozen": ("model.towers.image.encoder={kind: image, name: tf_efficientnet_lite0}",),
+}
+FROZEN = {  # systems whose own backbones are others, put on the frozen pair
+    "vit2cmh": (*PAIRS["frozen"], "stages.blocks.train=[heads]", "stages.blocks.lr=1.0e-3"),
+    "cmhr_drn": ("model.towers.text.encoder={kind: text, name: all-MiniLM-L6-v2, pool: mean}",),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/systems.json"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/systems"))
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--scale", type=float, default=1.0, help="of all epochs")
+    parser.add_argument("--minutes", type=float, help="start no cell after so many")
+    parser.add_argument("--no-claims", action="store_true", help="the table alone")
+    parser.add_argument("--quick", action="store_true", help="a third of the epochs, one seed, 256 bits")
+    args = parser.parse_args()
+    if args.quick:
+        args.scale, args.seeds = 0.34, args.seeds[:1]
+
+    dataset = open_dataset(args.data)
+    until = None if args.minutes is None else time.monotonic() + 60 * args.minutes
+    wanted = dict.fromkeys(_cells(args))
+    cells = {}
+    for number, cell in enumerate(wanted, start=1):
+        if until is not None and time.monotonic() > until and not (args.runs / cell.name / "cell.json").exists():
+            continue
+        print(f"{number}/{len(wanted)} {cell.name} {' '.join(cell.overrides)}", flush=True)
+        cells[cell] = compute(cell, dataset, args.runs)
+    write_tables(args.out, cells, args.runs, systems=args.systems, own=FROZEN, scale=args.scale)
+    print(args.out.with_suffix(".md").read_text(encoding="utf-8"))
+
+
+def _cells(args: argparse.Namespace) -> Iterator[Cell]:
+    """Every cell in the order of use: all systems once, their claims, then further seeds and lengths."""
+
+    def cell(system: str, n_bits: int, seed: int, overrides: tuple[str, ...]) -> Cell:
+        return Cell(system, n_bits, seed, overrides, args.scale)
+
+    first = args.seeds[0]
+    for system in args.systems:
+        yield cell(system, MAIN, first, FROZEN.get(system, ()))
+    if not args.no_claims:
+        for system in args.systems:
+            for claim in read_config(system).claims.values():
+                yield cell(system, MAIN, first, claim.given)
+                if claim.without:
+                    yield cell(system, MAIN, first, (*claim.given, *claim.without))
+    if args.quick:
+        return
+    for seed in args.seeds[1:]:
+        for system in args.systems:
+            yield cell(system, MAIN, seed, FROZEN.get(system, ()))
+    for n_bits in OTHERS:
+        for system in args.systems:
+            if not read_config(system).model.code_lengths:
+                yield cell(system, n_bits, first, FROZEN.get(system, ()))
+    yield cell("hashret", 64, first, ("model.n_bits=64", "model.code_lengths=[32, 64]", "selection.n_bits=64"))
+
+
+if __name__ == "__main__":
+    main()

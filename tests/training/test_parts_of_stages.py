@@ -1,0 +1,185 @@
+"""What a stage may provide to its losses: a momentum twin, second captions, beliefs under noise, a re-ranker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hashret.errors import ConfigError
+from hashret.model import CrossModalHasher
+from hashret.model.config import RerankerConfig
+from hashret.training import PairFeatures, RunConfig, Trainer
+from hashret.training.forward import Forward
+from hashret.training.momentum import MomentumConfig, Twin
+from hashret.training.noise import corrupt
+from hashret.training.optimiser import Stepper
+from hashret.training.pairs import draws
+
+JOINT = {"kind": "joint_infonce"}
+
+
+def _twin(hasher: CrossModalHasher, *, queue: int, decay: float = 0.9) -> Twin:
+    names = {name for name, _ in hasher.named_parameters()}
+    return Twin(hasher, MomentumConfig(decay=decay, queue=queue), learning=names)
+
+
+def test_the_twin_follows_and_its_queue_keeps_the_latest(
+    config: Callable[..., RunConfig], hasher: Callable[..., CrossModalHasher], tables: Callable[..., PairFeatures]
+) -> None:
+    run = config()
+    model, pairs = hasher(run), tables(40)
+    twin = _twin(model, queue=24)
+    before = {name: value.clone() for name, value in twin.mean.items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    twin.follow()
+    for name, value in twin.mean.items():
+        torch.testing.assert_close(value, before[name] + 0.1)
+
+    model.eval()
+    kept = []
+    for start in (0, 16, 32):
+        rows = torch.arange(start, min(start + 16, 40))
+        features = {"image": pairs.image.batch(rows), "text": pairs.text.batch(3 * rows)}
+        keys = twin.keys(features, rows, noise=0.0)
+        assert keys.group.tolist() == [group for batch in reversed(kept) for group in batch][:24]
+        kept.append(rows.tolist())
+    assert twin.groups.tolist() == [*range(32, 40), *range(16, 32)]
+    assert not keys.image.logits.requires_grad
+
+
+def test_a_second_caption_is_another_one_of_the_same_image(tables: Callable[..., PairFeatures]) -> None:
+    owner = tables(50).owner
+    generator = torch.Generator().manual_seed(0)
+    for draw in draws(owner, batch_size=16, captions=1, passes=2, generator=generator, second=True):
+        assert draw.second is not None
+        assert torch.equal(owner[draw.second], draw.image)
+        assert not bool((draw.second == draw.text).any())
+    plain = [
+        draw.text.tolist()
+        for draw in draws(owner, batch_size=16, captions=1, passes=1, generator=torch.Generator().manual_seed(3))
+    ]
+    assert len(plain) == 3
+
+
+@pytest.mark.parametrize(
+    ("loss", "what"),
+    [
+        ({"kind": "momentum_contrast"}, "momentum"),
+        ({"kind": "matching"}, "model.reranker"),
+        ({"kind": "label_bce"}, "data.keywords"),
+        ({"kind": "local_mi"}, "tokens"),
+        ({"kind": "distillation", "teacher": "model"}, "teacher"),
+    ],
+)
+def test_a_need_that_is_not_met_is_said_before_training(
+    config: Callable[..., RunConfig],
+    hasher: Callable[..., CrossModalHasher],
+    tables: Callable[..., PairFeatures],
+    loss: dict[str, Any],
+    what: str,
+) -> None:
+    run = config(stage={"losses": {"joint": JOINT, "extra": loss}})
+    with pytest.raises(ConfigError, match=what):
+        Trainer(hasher(run), run, train=tables(40), val=tables(20), out=None)
+
+
+def _trained(
+    run: RunConfig, hasher: Callable[..., CrossModalHasher], train: PairFeatures, val: PairFeatures, **more: Any
+) -> Trainer:
+    trainer = Trainer(hasher(run), run, train=train, val=val, **{"out": None, **more})
+    trainer.run()
+    return trainer
+
+
+def test_every_part_learns_in_one_stage_and_resumes_to_the_same_figures(
+    config: Callable[..., RunConfig],
+    hasher: Callable[..., CrossModalHasher],
+    tables: Callable[..., PairFeatures],
+    tmp_path,
+) -> None:
+    stage = {
+        "epochs": 3,
+        "momentum": {"decay": 0.9, "queue": 64},
+        "refurbish": {"mixture": "beta"},
+        "losses": {
+            "joint": JOINT,
+            "itc": {"kind": "momentum_contrast"},
+            "texts": {"kind": "text_text"},
+            "gone": {"kind": "matching", "weight": 0},
+        },
+    }
+    run = config(stage=stage)
+    train, val = tables(120), tables(40, seed=1)
+    whole = _trained(run, hasher, train, val, out=tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    broken = Trainer(hasher(run), run, train=train, val=val, out=tmp_path / "broken")
+    finish = broken._finish_epoch
+
+    def die(number: int, epoch: int, *rest: Any) -> None:
+        finish(number, epoch, *rest)
+        if epoch == 1:
+            raise Killed
+
+    broken._finish_epoch = die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        broken.run()
+    again = Trainer(hasher(run), run, train=train, val=val, out=tmp_path / "broken")
+    assert again.resume()
+    again.run()
+    for row, other in zip(whole.curves, again.curves, strict=True):
+        assert {k: v for k, v in row.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+    assert "gone" not in again.losses["heads"]
+
+
+def test_beliefs_find_false_pairs_and_help(
+    config: Callable[..., RunConfig], hasher: Callable[..., CrossModalHasher], tables: Callable[..., PairFeatures]
+) -> None:
+    warm = {"name": "warm", "epochs": 2, "passes": 2, "batch_size": 64, "lr": 5e-3, "losses": {"joint": JOINT}}
+    hard = {**warm, "name": "robust", "epochs": 3, "refurbish": {"mixture": "beta"}}
+    hard["losses"] = {"triplet": {"kind": "triplet", "negatives": "mean"}}
+    run = config(stages=[warm, hard])
+    train, val = tables(300, captions=2), tables(60, captions=2, seed=1)
+    corruption = corrupt(train.owners, run.data.noise.__class__(kind="image", ratio=0.3))
+    noisy = train.with_captions(torch.from_numpy(corruption.caption))
+    trainer = _trained(run, hasher, noisy, val, noisy=corruption.noisy)
+    found = [row["noise.AUC"] for row in trainer.curves if row["stage"] == "robust"]
+    assert found[-1] > 0.9
+
+
+def test_a_reordered_table_gives_the_captions_of_their_new_places(tables: Callable[..., PairFeatures]) -> None:
+    pairs = tables(10)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(30))
+    moved = pairs.with_captions(order)
+    rows = torch.tensor([4, 0, 29])
+    torch.testing.assert_close(moved.text.batch(rows).pooled, pairs.text.batch(order[rows]).pooled)
+
+
+def test_a_re_ranker_learns_after_the_towers_and_is_kept(
+    config: Callable[..., RunConfig], hasher: Callable[..., CrossModalHasher], tables: Callable[..., PairFeatures]
+) -> None:
+    first = {"name": "heads", "epochs": 2, "batch_size": 32, "lr": 5e-3, "losses": {"joint": JOINT}}
+    second = {"name": "match", "epochs": 2, "batch_size": 32, "lr": 5e-3, "start": "best", "train": ["reranker"]}
+    second["losses"] = {"matching": {"kind": "matching"}}
+    content = config(stages=[first, second], selection={"stage": "heads"})
+    reranker = RerankerConfig(kind="fusion", width=16, layers=1, heads=2)
+    run = replace(content, model=replace(content.model, reranker=reranker))
+    built = hasher(run)
+    before = {name: p.detach().clone() for name, p in built.reranker.named_parameters()}
+    trainer = Trainer(built, run, train=tables(80), val=tables(30, seed=1), out=None)
+    trainer.run()
+    moved = [name for name, p in built.reranker.named_parameters() if not torch.equal(p, before[name])]
+    assert moved
+    stage = run.stages[1]
+    stepper = Stepper(built, trainer.losses["match"], stage, total=1)
+    assert all("reranker" in name for name in stepper.parameters)
+    assert Forward(built, run, stage, tables(8), needs=frozenset({"matcher"}), twin=None)
