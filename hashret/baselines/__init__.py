@@ -3,7 +3,7 @@
     method = build("cca-itq", n_bits=64).fit(image_features, text_features)
     codes = method.encode_images(features)               # (N, 8) uint8
 
-Paired float features in, codes out; numpy only. A new method is one class and one line here.
+Paired float features in, codes out; numpy and scipy only. A new method is one class and one line here.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ BASELINES = Registry(
         "cca-itq": "hashret.baselines.itq:CCAITQ",
         "cmfh": "hashret.baselines.cmfh:CMFH",
         "cmssh": "hashret.baselines.cmssh:CMSSH",
+        "fsh": "hashret.baselines.fsh:FSH",
         "scm-orth": "hashret.baselines.scm:SCMOrth",
         "scm-seq": "hashret.baselines.scm:SCMSeq",
+        "seph": "hashret.baselines.seph:SePH",
     },
 )
 

@@ -1,4 +1,4 @@
-"""What every baseline is: fitted on paired features, then an affine map and a sign for each modality.
+"""What every baseline is: fitted on paired features, then a map (mostly an affine one) and a sign for each modality.
 
     features (N, D) ─► (x - mean) W + offset = relaxed (N, n_bits) ─► codes
 
@@ -10,7 +10,7 @@ here by every method that says so.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,12 +23,28 @@ Floats = NDArray[np.float64]
 ROWS = 16_384  # encoded at a time, so that float64 copies stay small
 
 
+class Map(Protocol):
+    """From features of one modality to relaxed codes, item by item."""
+
+    @property
+    def width(self) -> int:
+        """Of the features."""
+
+    def __call__(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """(N, n_bits) float32 of features (N, width)."""
+
+
 class Affine(NamedTuple):
     """``(x - mean) @ weights + offset``: (D,), (D, n_bits) and (n_bits,)."""
 
     mean: Floats
     weights: Floats
     offset: Floats
+
+    @property
+    def width(self) -> int:
+        """Of the features."""
+        return len(self.mean)
 
     def __call__(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """(N, n_bits) float32."""
@@ -54,8 +70,8 @@ class Baseline(ABC):
         bytes_for(n_bits)  # refuses what cannot be a length
         self.n_bits = n_bits
         self.seed = seed
-        self.image_map_: Affine | None = None
-        self.text_map_: Affine | None = None
+        self.image_map_: Map | None = None
+        self.text_map_: Map | None = None
 
     def fit(self, image_features: ArrayLike, text_features: ArrayLike, labels: ArrayLike | None = None) -> Self:
         """Learn from pairs.
@@ -82,7 +98,7 @@ class Baseline(ABC):
         return self
 
     @abstractmethod
-    def _learn(self, images: Floats, texts: Floats, labels: Floats | None) -> tuple[Affine, Affine]:
+    def _learn(self, images: Floats, texts: Floats, labels: Floats | None) -> tuple[Map, Map]:
         """The maps of both modalities."""
 
     def relaxed_images(self, features: ArrayLike) -> NDArray[np.float32]:
@@ -106,12 +122,12 @@ class Baseline(ABC):
         """(N, n_bytes) uint8 codes of (N, D_text) features; raises as ``encode_images``."""
         return pack(self.relaxed_texts(features))
 
-    def _relaxed(self, features: ArrayLike, fitted: Affine | None, what: str) -> NDArray[np.float32]:
+    def _relaxed(self, features: ArrayLike, fitted: Map | None, what: str) -> NDArray[np.float32]:
         if fitted is None:
             raise InputError(f"{type(self).__name__} has not learned yet: call fit(image_features, text_features)")
         values = features_of(features, f"{what} features")
-        if values.shape[1] != len(fitted.mean):
-            raise DataError(f"{what} features are {values.shape[1]} wide, and fit was given {len(fitted.mean)}")
+        if values.shape[1] != fitted.width:
+            raise DataError(f"{what} features are {values.shape[1]} wide, and fit was given {fitted.width}")
         return fitted(values)
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hashret.baselines.base import Affine, Baseline, Floats
+from hashret.baselines.base import Affine, Baseline, Floats, Map
 from hashret.baselines.spaces import Projection, common_space
 from hashret.errors import InputError
 
@@ -28,7 +28,7 @@ class RandomCodes(Baseline):
         )
         return first, second
 
-    def _relaxed(self, features: Any, fitted: Affine | None, what: str) -> NDArray[np.float32]:
+    def _relaxed(self, features: Any, fitted: Map | None, what: str) -> NDArray[np.float32]:
         rows = len(super()._relaxed(features, fitted, what))
         rng = np.random.default_rng([self.seed, len(what)])
         return rng.standard_normal((rows, self.n_bits), dtype=np.float32)

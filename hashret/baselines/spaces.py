@@ -83,6 +83,13 @@ def cca(
     )
 
 
+def squared_distances(a: Floats, b: Floats) -> Floats:
+    """(A, B) squared Euclidean distances of rows."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * a @ b.T
+    distances: Floats = np.maximum(squares, 0.0)
+    return distances
+
+
 def _inverse_root(covariance: Floats, ridge: float) -> Floats:
     """``(C + ρ I)^-½``; ρ relative to the mean variance, so that the scale of features does not matter."""
     variance = float(np.trace(covariance)) / len(covariance)

@@ -12,9 +12,11 @@ import pytest
 from hashret.baselines import BASELINES, build, rescore
 from hashret.baselines.base import label_matrix
 from hashret.baselines.cmssh import _threshold
+from hashret.baselines.fsh import anchor_similarity, fused
 from hashret.baselines.itq import rotate
 from hashret.baselines.rabitq import RaBitQ
 from hashret.baselines.scm import _similar
+from hashret.baselines.seph import objective
 from hashret.baselines.spaces import cca
 from hashret.codes import check_codes, unpack
 from hashret.errors import CodeError, ConfigError, DataError, InputError
@@ -88,7 +90,7 @@ def test_an_item_keeps_its_code_whatever_it_is_encoded_with(name: str) -> None:
 
 def test_learning_beats_chance_by_labels() -> None:
     figures = {}
-    for name in ("random", "scm-seq", "cmssh", "cca-itq", "cmfh"):
+    for name in ("random", "scm-seq", "seph", "fsh", "cmssh", "cca-itq", "cmfh"):
         images, texts = _sides(name)
         method = build(name, n_bits=32).fit(images[:N_TRAIN], texts[:N_TRAIN], WORLD["labels"][:N_TRAIN])
         codes = method.encode_images(images[N_TRAIN:]), method.encode_texts(texts[:N_TRAIN])
@@ -262,3 +264,33 @@ def test_the_wikipedia_benchmark(shared_data: Path, name: str) -> None:
         queries, labels = method.encode_texts(wiki["text_test"]), (wiki["label_test"], wiki["label_train"])
         joint = evaluate_labels(queries, method.joint_codes_, *labels, n_bits=32, measures=["AP@all"])  # type: ignore[attr-defined]
         assert joint["AP@all"] > 0.42
+
+
+def test_the_gradient_of_seph_is_that_of_its_loss() -> None:
+    rng = np.random.default_rng(0)
+    relaxed, wanted = rng.normal(size=(6, 3)), rng.random((6, 6))
+    wanted = wanted + wanted.T
+    np.fill_diagonal(wanted, 0)
+    wanted /= wanted.sum()
+    _, gradient = objective(relaxed, wanted, alpha=0.3)
+    step = 1e-6
+    for place in range(relaxed.size):
+        sides = []
+        for sign in (1, -1):
+            moved = relaxed.ravel().copy()
+            moved[place] += sign * step
+            sides.append(objective(moved.reshape(relaxed.shape), wanted, alpha=0.3)[0])
+        assert gradient[place] == pytest.approx((sides[0] - sides[1]) / (2 * step), abs=1e-6)
+
+
+def test_fused_similarities_see_what_either_modality_sees() -> None:
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(4), 25)
+    first, second = (np.stack([group // 2, group % 2], axis=1)[:, [side]] * 10.0 for side in (0, 1))
+    first, second = first + rng.normal(size=(100, 1)), second + rng.normal(size=(100, 1))
+    anchors = np.arange(0, 100, 5)
+    similar = fused([anchor_similarity(side, anchors, nearest=5) for side in (first, second)])
+    shared = (group[:, None] // 2 == group[anchors] // 2).astype(int) + (group[:, None] % 2 == group[anchors] % 2)
+    means = [similar[shared == count].mean() for count in (0, 1, 2)]
+    assert means[0] < means[1] < means[2]
+    assert np.abs(similar).max() <= 1
