@@ -106,7 +106,7 @@ class GPOPooler(Pooler):
         """(U, longest) weights of the ranks of ``lengths`` (U,) tokens, 0 beyond."""
         positions = _sinusoids(longest, self.hidden, like=self.score.weight)
         packed = pack_padded_sequence(
-            positions.expand(len(lengths), -1, -1), lengths.cpu(), batch_first=True, enforce_sorted=False
+            positions.expand(lengths.shape[0], -1, -1), lengths.cpu(), batch_first=True, enforce_sorted=False
         )
         states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=longest)
         scores = self.score(0.5 * (states[..., : self.hidden] + states[..., self.hidden :])).squeeze(-1)

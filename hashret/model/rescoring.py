@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hashret._lazy import progress
 from hashret.errors import InputError
 from hashret.model.outputs import TowerOutput
 from hashret.model.rerankers import Projected, Reranker
@@ -105,7 +106,8 @@ def score_pairs(
     scores = np.empty(len(images), dtype=np.float32)
     order = torch.argsort(_lengths(text.mask)[texts], stable=True)
     with evaluating(hasher), torch.no_grad():
-        for begin in range(0, len(order), batch_size):
+        starts = range(0, len(order), batch_size)
+        for begin in progress(starts, label="re-ranking", total=len(starts), unit="batch"):
             picked = order[begin : begin + batch_size]
             sides = (_cut(image, images[picked]), _cut(text, texts[picked]))
             on_device = (Projected(t.to(hasher.device).float(), m.to(hasher.device), v.to(hasher.device).float())
