@@ -52,7 +52,7 @@ class LabelBCE(Loss):
     def __init__(self, options: LabelBCEOptions, dims: Dims) -> None:
         super().__init__(options, dims)
         if not dims.n_labels:
-            raise ConfigError("the loss label_bce needs labels, and the data has none")
+            raise ConfigError("the loss label_bce needs labels, and the data has none; label it, or set data.keywords")
         names = ("both",) if options.shared else ("image", "text")
         widths = {name: dims.pooled_widths[name] if options.on == "pooled" else dims.n_bits for name in names}
         self.heads = nn.ModuleDict({name: nn.Linear(width, dims.n_labels) for name, width in widths.items()})

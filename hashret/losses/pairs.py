@@ -54,10 +54,6 @@ class PairLikelihood(PrefixLoss):
         super().__init__(options, dims)
         if options.similar == "labels":
             self.needs = frozenset({"labels"})
-            if not dims.n_labels:
-                raise ConfigError(
-                    "the loss pair_likelihood needs labels, and the data has none; label it, or set similar: pairs"
-                )
 
     def at(self, outputs: BatchOutputs, n_bits: int) -> Tensor:
         options = self.options

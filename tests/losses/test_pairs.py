@@ -10,7 +10,7 @@ import torch
 from hashret.errors import ConfigError, TrainingError
 from hashret.losses import Dims, build_loss
 
-DIMS = Dims(8, (4, 8), n_labels=3)
+DIMS = Dims(8, (4, 8))
 LABELS = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
 GROUP = [0, 1, 2, 1, 4]
 
@@ -78,18 +78,13 @@ def test_what_it_needs_depends_on_what_is_similar(batch, logits):
     assert loss.needs == {"labels"}
     with pytest.raises(TrainingError, match="reads labels"):
         loss(batch(*logits))
-    assert not build_loss("pair_likelihood", {"similar": "pairs"}, dims=Dims(8)).needs
+    assert not build_loss("pair_likelihood", {"similar": "pairs"}, dims=DIMS).needs
 
 
 @pytest.mark.parametrize(
-    ("options", "dims", "said"),
-    [
-        ({"scale": 0}, DIMS, "above 0"),
-        ({"similar": "label"}, DIMS, "did you mean 'labels'"),
-        ({}, Dims(8), "set similar: pairs"),
-        ({"balance": 2}, DIMS, "balance"),
-    ],
+    ("options", "said"),
+    [({"scale": 0}, "above 0"), ({"similar": "label"}, "did you mean 'labels'"), ({"balance": 2}, "balance")],
 )
-def test_wrong_options_are_named(options, dims, said):
+def test_wrong_options_are_named(options, said):
     with pytest.raises(ConfigError, match=said):
-        build_loss("pair_likelihood", options, dims=dims)
+        build_loss("pair_likelihood", options, dims=DIMS)
