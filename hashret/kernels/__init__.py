@@ -54,8 +54,9 @@ BACKENDS = Registry(
 
 _ORDER = ("native", "faiss", "numpy")
 _MODULES = ("native", "_faiss", "_numpy")
-_FEW_OF = 64  # gathering fewer than N / 64 rows costs less than a scan of the others
-_FEW_OF_BATCH, _BATCH = 8, 16  # and fewer than N / 8, where a batch of queries shares that cost
+_GATHER_BYTES = 1280  # gathering a row costs as much as a scan of these
+_FEW_OF_BATCH, _BATCH = 8, 16  # but fewer than N / 8 rows always pay where a batch of queries shares that cost
+_SAMPLE = 997  # of a long mask every 997th entry tells roughly how many it selects; counting takes half a scan
 _SPARSE = 32  # with fewer than N / 32 rows selected, most words of 8 rows are empty
 
 _threads: int | None = None
@@ -256,12 +257,11 @@ def _fastest() -> str:
 
 def _gather(codes: Codes, mask: Mask, queries: int) -> tuple[Codes, Mask | None, Any]:
     """What to search: all codes with the mask, or, where it selects few, those few and their rows."""
-    selected = int(np.count_nonzero(mask))
-    if selected == len(mask):
-        return codes, None, None
-    share = _FEW_OF if queries < _BATCH else _FEW_OF_BATCH
+    share = max(1, _GATHER_BYTES // codes.shape[1]) if queries < _BATCH else _FEW_OF_BATCH
+    some = mask if len(mask) < _SAMPLE << 7 else mask[::_SAMPLE]
+    selected = int(np.count_nonzero(some)) * len(mask) // max(1, len(some))
     if selected * share >= len(mask):
-        return codes, mask, None
+        return codes, None if selected == len(mask) and some is mask else mask, None
     chosen = _true_rows(mask, selected)  # ascending, so ties stay in row order
     return np.take(codes, chosen, axis=0), None, chosen
 

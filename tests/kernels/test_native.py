@@ -94,6 +94,17 @@ def test_threads_share_the_rows(level, truth, make_codes, queries):
 
 
 @needs_native
+@pytest.mark.parametrize("n_bits", [64, 128, 200, 256])
+def test_masks_of_many_rows(truth, make_codes, n_bits):
+    """Long masks are judged by a sample, which may be far from the truth."""
+    rng = np.random.default_rng(13)
+    codes, queries = make_codes(rng, 130_000, n_bits), make_codes(rng, 3, n_bits)
+    at = np.arange(len(codes))
+    for mask in (rng.random(len(at)) < 0.05, rng.random(len(at)) < 0.001, at > 129_000, at % 997 == 0, at % 997 != 0):
+        agrees(codes, queries, 7, truth, n_bits=n_bits, mask=mask, threads=1)
+
+
+@needs_native
 @pytest.mark.parametrize("n_bits", [8, 64, 256])
 def test_the_whole_range(level, truth, make_codes, n_bits):
     """Radius 0 and n_bits, where nothing or everything is near, and distances of exactly n_bits."""

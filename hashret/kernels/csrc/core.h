@@ -85,13 +85,21 @@ HR_INLINE void hr_prefetch_share(const uint8_t *next, size_t bytes, size_t q, si
     for (size_t line = q * lines; line < (q + 1) * lines && line * 64 < bytes; line++) HR_PREFETCH(next + line * 64);
 }
 
-/* Look at rows one by one. */
+/* Whether a mask of `n` bytes selects any row. */
+HR_INLINE int hr_any_wanted(const uint8_t *mask, size_t n) {
+    for (; n >= 8; mask += 8, n -= 8)
+        if (hr_word(mask)) return 1;
+    for (; n; mask++, n--)
+        if (*mask) return 1;
+    return 0;
+}
+
+/* Look at rows one by one; `mask` has a byte for each row or is NULL, and only near rows have theirs looked at. */
 HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t words, const uint64_t *query,
-                            const uint64_t *mask, uint64_t first, hr_selection *selection) {
+                            const uint8_t *mask, uint64_t first, hr_selection *selection) {
     for (size_t row = from; row < to; row++) {
-        if (mask != NULL && !(mask[row / 64] >> (row % 64) & 1)) continue;
         uint32_t distance = hr_distance(rows + row * words * 8, words, query);
-        if (distance < selection->below) hr_keep(selection, distance, first + row);
+        if (distance < selection->below && (mask == NULL || mask[row])) hr_keep(selection, distance, first + row);
     }
 }
 
@@ -105,17 +113,17 @@ typedef struct {
     uint32_t sliced_from[3]; /* queries in a batch from which it beats the scan: codes of one word, two, more */
     size_t table_bytes_unit; /* tables of 16 bit planes */
 
-    /* Look at `n` rows of `words` 64-bit words for one query; `first` is the row number of the first, `mask` has a bit
+    /* Look at `n` rows of `words` 64-bit words for one query; `first` is the row number of the first, `mask` has a byte
      * for each row or is NULL. */
-    void (*scan)(const uint8_t *rows, size_t n, size_t words, const uint64_t *query, const uint64_t *mask,
+    void (*scan)(const uint8_t *rows, size_t n, size_t words, const uint64_t *query, const uint8_t *mask,
                  uint64_t first, hr_selection *selection);
 
     /* The same for some queries and codes of two or four words, or NULL; `stage` is aligned scratch of as many bytes as
      * the rows. */
     void (*columns)(const uint8_t *rows, size_t n, size_t words, const uint64_t *queries, size_t n_queries,
-                    const uint64_t *mask, uint64_t first, uint8_t *stage, hr_selection *selections);
+                    const uint8_t *mask, uint64_t first, uint8_t *stage, hr_selection *selections);
 
-    /* The same for a block of `lanes` rows and many queries. `mask` has `lanes` bits. `tables` is aligned scratch of
+    /* The same for a block of `lanes` rows and many queries. `mask` has `lanes` bits, not bytes. `tables` is aligned scratch of
      * hr_tables_bytes, and `offsets` holds `stride` numbers a query, made by lay_out. */
     void (*sliced)(const uint8_t *rows, size_t words, uint32_t n_bits, const uint64_t *queries, uint16_t *offsets,
                    size_t stride, size_t n_queries, const uint64_t *mask, uint64_t first, uint8_t *tables,

@@ -21,7 +21,7 @@
 #define HR_TARGET_END _Pragma("GCC pop_options")
 #endif
 
-static void scan_plain(const uint8_t *rows, size_t n, size_t words, const uint64_t *query, const uint64_t *mask,
+static void scan_plain(const uint8_t *rows, size_t n, size_t words, const uint64_t *query, const uint8_t *mask,
                        uint64_t first, hr_selection *selection) {
     hr_scan_rows(rows, 0, n, words, query, mask, first, selection);
 }
@@ -90,7 +90,7 @@ static uint32_t distance_popcnt(const uint8_t *row, size_t words, const uint64_t
     return hr_distance(row, words, query);
 }
 
-static void scan_popcnt(const uint8_t *rows, size_t n, size_t words, const uint64_t *query, const uint64_t *mask,
+static void scan_popcnt(const uint8_t *rows, size_t n, size_t words, const uint64_t *query, const uint8_t *mask,
                         uint64_t first, hr_selection *selection) {
     if (words == 1)
         hr_scan_rows(rows, 0, n, 1, query, mask, first, selection);

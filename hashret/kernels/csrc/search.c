@@ -96,11 +96,12 @@ static void search_chunk(worker *w, size_t chunk) {
     size_t words = job->words, first = chunk * CHUNK_ROWS;
     size_t n = request->n_rows - first < CHUNK_ROWS ? request->n_rows - first : CHUNK_ROWS;
     const uint8_t *rows = request->codes + first * request->n_bytes;
+    const uint8_t *mask = request->mask == NULL ? NULL : request->mask + first;
     uint64_t bits[CHUNK_ROWS / 64 + 8] = {0};
-    const uint64_t *mask = NULL;
-    if (request->mask != NULL || job->sliced) {
-        if (!mask_bits(request->mask == NULL ? NULL : request->mask + first, n, bits)) return;
-        mask = bits;
+    if (job->sliced) {
+        if (!mask_bits(mask, n, bits)) return;
+    } else if (mask != NULL && !hr_any_wanted(mask, n)) {
+        return;
     }
     if (request->n_bytes != words * 8) {
         copy_rows(rows, n, request->n_bytes, words, w->padded);
@@ -111,11 +112,11 @@ static void search_chunk(worker *w, size_t chunk) {
         for (size_t row = 0; row < n; row += step)
             if (job->columns)
                 level->columns(rows + row * words * 8, n - row < step ? n - row : step, words, job->queries, job->tile,
-                               mask == NULL ? NULL : mask + row / 64, first + row, w->scratch, w->selections);
+                               mask == NULL ? NULL : mask + row, first + row, w->scratch, w->selections);
             else for (size_t q = 0; q < job->tile; q++)
                 if (w->selections[q].below)
                     level->scan(rows + row * words * 8, n - row < step ? n - row : step, words,
-                                job->queries + q * words, mask == NULL ? NULL : mask + row / 64, first + row,
+                                job->queries + q * words, mask == NULL ? NULL : mask + row, first + row,
                                 &w->selections[q]);
         return;
     }
