@@ -39,6 +39,8 @@ def fields_of(collection: Collection) -> tuple[Field, ...]:
 
 
 def _field(name: str, values: list[Any]) -> Field | None:
+    if all(value == values[0] for value in values) and not isinstance(values[0], list):
+        return None  # nothing to choose
     if all(isinstance(value, bool) for value in values):
         return Field(name, "flag", (True, False), None, None)
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):

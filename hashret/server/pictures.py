@@ -101,7 +101,7 @@ def _decoded(content: bytes, max_pixels: int, side: int) -> Image:
 def _drawn(image: Image, side: int) -> bytes:
     image.thumbnail((side, side), reducing_gap=2.0)
     content = io.BytesIO()
-    image.save(content, "JPEG", quality=82, optimize=False)
+    image.save(content, "JPEG", quality=86)
     return content.getvalue()
 
 

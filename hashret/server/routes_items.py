@@ -10,15 +10,26 @@ from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from hashret.codes import bytes_for
 from hashret.collection import Collection, Items
 from hashret.errors import InputError, UnknownIdError
 from hashret.server.parts import parts
 from hashret.server.pictures import SIDES, listed_file
 from hashret.server.problems import ApiError, documented
 from hashret.server.routes_search import decoded
-from hashret.server.schemas import Ids, Item, NewItem, NewItems, Stored
-from hashret.server.settings import MAX_ID
-from hashret.server.wire import answer, codes_from, deadline, json_from, number_from, shown, thumbnail_of
+from hashret.server.schemas import WHERE, Ids, Item, ListedItems, NewItem, NewItems, Stored
+from hashret.server.settings import MAX_FILTER, MAX_ID, MAX_K
+from hashret.server.wire import (
+    answer,
+    codes_from,
+    deadline,
+    json_from,
+    number_from,
+    rows_of,
+    shown,
+    thumbnail_of,
+    where_from,
+)
 
 router = APIRouter(prefix="/api", tags=["items"])
 _BEARER = HTTPBearer(auto_error=False, description="The token that the server was started with.")
@@ -67,6 +78,24 @@ async def item(request: Request, id: AskedId, number: AsNumber = False) -> Respo
             "metadata": shown(metadata),
             "thumbnail": thumbnail_of(stored, metadata),
         }
+    )
+
+
+@router.get("/items", response_model=ListedItems, responses=documented(422), summary="Some items")
+async def some(
+    request: Request,
+    k: Annotated[int, Query(ge=1, le=MAX_K, description="How many, at most.")] = 24,
+    where: Annotated[
+        str | None, Query(max_length=MAX_FILTER, description=WHERE + " As JSON.", examples=['{"year": 2020}'])
+    ] = None,
+) -> Response:
+    """Items that match a filter, for looking around; in no order that means anything."""
+    own, condition = parts(request), where_from(where)
+    nothing = np.zeros((1, bytes_for(own.service.n_bits)), np.uint8)  # as good a place to begin as any
+    async with deadline(own.settings.timeout_s):
+        hits = await own.service.search(nothing, k=k, radius=None, where=condition)
+    return answer(
+        {"items": [{name: hit[name] for name in ("id", "metadata", "thumbnail")} for hit in rows_of(hits)[0]["hits"]]}
     )
 
 

@@ -88,6 +88,20 @@ class Results(BaseModel):
     results: list[Hits]
 
 
+class ListedItem(BaseModel):
+    """An item, without its code."""
+
+    id: str | int = Field(examples=["photo-17"])
+    metadata: dict[str, Any]
+    thumbnail: str | None
+
+
+class ListedItems(BaseModel):
+    """Some items, in no order that means anything."""
+
+    items: list[ListedItem]
+
+
 class Item(BaseModel):
     """A stored item."""
 

@@ -1,0 +1,66 @@
+"""A served copy of the small world, in this process."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi")
+
+from fastapi.testclient import TestClient
+
+from hashret import Collection
+from hashret.server import Settings, create_app
+
+TOKEN = "open-sesame"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+SETTINGS = Settings(token=TOKEN, hosts=("127.0.0.1",), credits="Shapes: drawn by the tests, CC0")
+
+
+class Served(NamedTuple):
+    """A client, and where its collection is."""
+
+    client: TestClient
+    path: Path
+
+
+def served(path: Path, settings: Settings = SETTINGS) -> TestClient:
+    """A client of an application of its own; a context manager."""
+    return TestClient(create_app(path, settings=settings), base_url="http://127.0.0.1")
+
+
+@pytest.fixture(scope="session")
+def api(world) -> Iterator[TestClient]:
+    """The world's collection; tests that share it do not write."""
+    with served(world.collection) as client:
+        yield client
+
+
+@pytest.fixture
+def own(world, tmp_path) -> Iterator[Served]:
+    """A copy of the world's collection that a test may write to."""
+    path = tmp_path / "own.hashret"
+    shutil.copytree(world.collection, path)
+    with served(path) as client:
+        yield Served(client, path)
+
+
+@pytest.fixture
+def plain(tmp_path) -> Iterator[Served]:
+    """A collection of four codes of 16 bits under the ids 0 to 3, without a model."""
+    path = tmp_path / "plain.hashret"
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(np.arange(8, dtype=np.uint8).reshape(4, 2))
+    with served(path) as client:
+        yield Served(client, path)
+
+
+@pytest.fixture
+def serve() -> Callable[..., TestClient]:
+    """``served``, for tests that need settings of their own."""
+    return served
