@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +20,6 @@ from hashret.losses.base import (
     Temperature,
     check_temperature,
     given,
-    view,
 )
 from hashret.losses.infonce import info_nce
 
@@ -74,28 +74,59 @@ class MomentumContrast(PrefixLoss):
         queued = outputs.group[:, None] == keys.group[None, :]
         batch = queued.new_zeros(len(queued), len(queued)) if outputs.excluded is None else outputs.excluded
         excluded = torch.cat([batch, queued], dim=1)
-        sure = torch.ones_like(outputs.image.logits[:, 0]) * (1 - self.options.soft * progress)
-        if outputs.target is not None and not self.options.within:
-            sure = sure * outputs.target
+        hard = 1 - self.options.soft * progress
+        sure = None if self.options.within else outputs.target
+        if hard < 1:
+            sure = outputs.image.logits.new_full((len(queued),), hard) if sure is None else hard * sure
         image, text = (outputs.image, keys.image), (outputs.text, keys.text)
         image_keys, text_keys = (keys.image, keys.image_queue), (keys.text, keys.text_queue)
         if self.options.within:
             directions = ((*image, *image_keys), (*text, *text_keys))
         else:
             directions = ((*image, *text_keys), (*text, *image_keys))
-        terms = []
-        for n_bits, share in self.lengths:
-            rows = [self._direction(sides, n_bits, excluded, sure, outputs.weight) for sides in directions]
-            terms.append(share * 0.5 * (rows[0] + rows[1]))
-        return torch.stack(terms).sum()
+        terms = [self._direction(sides, excluded, sure, outputs.weight) for sides in directions]
+        return 0.5 * (terms[0] + terms[1])
 
     def _direction(
-        self, sides: tuple[Side, ...], n_bits: int, excluded: Tensor, sure: Tensor, weight: Tensor | None
+        self, sides: tuple[Side, ...], excluded: Tensor, sure: Tensor | None, weight: Tensor | None
     ) -> Tensor:
-        """Q of queries, the twin's queries, keys of the batch and keys of the queue."""
-        queries, twins, batch, queue = (view(side, self.options.space, n_bits) for side in sides)
+        """Q, over all prefixes, of queries, the twin's queries, keys of the batch and keys of the queue."""
+        queries, twins, batch, queue = (self._vectors(side) for side in sides)
         keys = torch.cat([batch, queue]).detach()
         tau = self.temperature()
-        with torch.no_grad():
-            soft = (twins @ keys.T / tau).masked_fill(excluded, float("-inf")).softmax(dim=1)
-        return info_nce(queries @ keys.T, temperature=tau, excluded=excluded, target=sure, soft=soft, weight=weight)
+        lengths = sorted(self.lengths)
+        found = self._cosines(queries, keys, lengths)
+        wished: Iterable[Tensor | None] = [None] * len(lengths)
+        if sure is not None:
+            with torch.no_grad():
+                wished = [
+                    (cosines / tau).masked_fill(excluded, float("-inf")).softmax(dim=1)
+                    for cosines in self._cosines(twins, keys, lengths)
+                ]
+        terms = [
+            share * info_nce(cosines, temperature=tau, excluded=excluded, target=sure, soft=soft, weight=weight)
+            for (_, share), cosines, soft in zip(lengths, found, wished)
+        ]
+        return torch.stack(terms).sum()
+
+    def _vectors(self, side: Side) -> Tensor:
+        """(B, K), not normalised."""
+        if self.options.space == "float":
+            return side.logits
+        return side.relaxed if self.options.space == "relaxed" else side.code()
+
+    def _cosines(self, a: Tensor, b: Tensor, lengths: Sequence[tuple[int, float]]) -> Iterator[Tensor]:
+        """(A, B) cosines at each of ascending lengths; the products of a prefix are those of the shorter one and of
+        the bits between, so that all of them cost what the longest does."""
+        before, products = 0, a.new_zeros(len(a), len(b))
+        squares = [x.new_zeros(len(x)) for x in (a, b)]
+        for n_bits, _ in lengths:
+            parts = [x[:, before:n_bits] for x in (a, b)]
+            products = products + parts[0] @ parts[1].T
+            before = n_bits
+            if self.options.space == "float":
+                squares = [s + x.square().sum(dim=1) for s, x in zip(squares, parts)]
+                norms = [s.clamp_min(1e-24).sqrt() for s in squares]
+                yield products / (norms[0][:, None] * norms[1][None, :])
+            else:
+                yield products / n_bits
