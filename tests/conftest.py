@@ -42,6 +42,11 @@ selection: {n_bits: 16}
 """
 
 
+# what the tiny BERT knows
+WORDS = ["a", "an", "the", "dog", "cat", "on", "in", "beach", "snow", "runs", "sleeps", "red", "blue", "car", "man"]
+WORDS += ["with", "two", "##s", "##ing"]
+
+
 @dataclass(frozen=True)
 class World:
     """Where things are."""
@@ -76,6 +81,34 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     assert main(["train", str(config), "--data", str(captions), "--out", str(run), "--cache", cache]) == 0
     assert main(["index", str(made.model), "--data", str(captions), "--out", str(collection)]) == 0
     return made
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder such as the hub gives: configuration, weights and tokenizer of a BERT with 4 layers of width 32."""
+    import torch
+
+    from hashret.encoders import _torchvision
+
+    _torchvision.ready()
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("bert")
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=5 + len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=48,
+        initializer_range=0.3,
+    )
+    BertModel(config).save_pretrained(folder)
+    BertTokenizerFast.from_pretrained(folder).save_pretrained(folder)
+    return folder
 
 
 def write_pictures(folder: Path) -> Path:

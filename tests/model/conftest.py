@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,3 +30,27 @@ def make() -> Callable[..., CrossModalHasher]:
         return CrossModalHasher.build(build(ModelConfig, {"n_bits": n_bits, "towers": towers, **model}))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def leaks() -> Callable[[CrossModalHasher, str, list[Any]], None]:
+    """A check that the code of each of ``items`` depends on that item alone."""
+
+    def leaks(hasher: CrossModalHasher, modality: str, items: list[Any]) -> None:
+        """An item's logits are the same to rounding in any batch, so its bits are wherever a logit is not nearly 0."""
+        alone = np.concatenate([hasher.encode(modality, [item], relaxed=True) for item in items])
+        again = np.concatenate([hasher.encode(modality, [item], relaxed=True) for item in items])
+        np.testing.assert_array_equal(alone, again)  # one batch size on one machine: every bit of every float
+        rng = np.random.default_rng(1)
+        for batch_size in (2, 3, len(items)):
+            order = rng.permutation(len(items))
+            partners = [items[row] for row in order]
+            together = np.empty_like(alone)
+            together[order] = hasher.encode(modality, partners, relaxed=True, batch_size=batch_size)
+            scale = np.abs(alone).mean()
+            np.testing.assert_allclose(together, alone, atol=2e-5 * scale)
+            clear = np.abs(alone) > 2e-5 * scale
+            assert clear.mean() > 0.999
+            assert ((together > 0) == (alone > 0))[clear].all()
+
+    return leaks
