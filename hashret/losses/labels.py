@@ -19,19 +19,19 @@ class LabelBCEOptions:
     """Options of ``label_bce``.
 
     Args:
-        on: what the head sees: ``pooled`` features, ``relaxed`` codes, or the ``float`` vectors, the normalised
+        sees: what the head sees: ``pooled`` features, ``relaxed`` codes, or the ``float`` vectors, the normalised
             logits times √K, so that their entries are of a code's size.
         shared: whether one head serves both modalities; not on pooled features, which differ between them.
         positive_weight: how many times an absent label's term a present one's counts; above 1 for rare labels.
     """
 
-    on: Literal["pooled", "relaxed", "float"] = "pooled"
+    sees: Literal["pooled", "relaxed", "float"] = "pooled"
     shared: bool = False
     positive_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.shared and self.on == "pooled":
-            raise ConfigError("one label head cannot serve the pooled features of both modalities; set on: relaxed")
+        if self.shared and self.sees == "pooled":
+            raise ConfigError("one label head cannot serve the pooled features of both modalities; set sees: relaxed")
         if not self.positive_weight > 0:
             raise ConfigError(f"positive_weight must be above 0, and not {self.positive_weight}")
 
@@ -54,7 +54,7 @@ class LabelBCE(Loss):
         if not dims.n_labels:
             raise ConfigError("the loss label_bce needs labels, and the data has none; label it, or set data.keywords")
         names = ("both",) if options.shared else ("image", "text")
-        widths = {name: dims.pooled_widths[name] if options.on == "pooled" else dims.n_bits for name in names}
+        widths = {name: dims.pooled_widths[name] if options.sees == "pooled" else dims.n_bits for name in names}
         self.heads = nn.ModuleDict({name: nn.Linear(width, dims.n_labels) for name, width in widths.items()})
 
     def forward(self, outputs: BatchOutputs, *, progress: float = 0.0) -> Tensor:
@@ -73,8 +73,8 @@ class LabelBCE(Loss):
 
     def _inputs(self, side: Side) -> Tensor:
         """(B, D) in the precision of the head."""
-        if self.options.on == "float":
+        if self.options.sees == "float":
             inputs = side.float_() * math.sqrt(self.dims.n_bits)
         else:
-            inputs = side.pooled if self.options.on == "pooled" else side.relaxed
+            inputs = side.pooled if self.options.sees == "pooled" else side.relaxed
         return inputs.to(next(self.parameters()).dtype)

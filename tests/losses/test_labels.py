@@ -24,9 +24,9 @@ def label_bce(**options: object) -> torch.nn.Module:
     "options",
     [
         {},
-        {"on": "relaxed", "positive_weight": 3.0},
-        {"on": "relaxed", "shared": True},
-        {"on": "float", "shared": True},
+        {"sees": "relaxed", "positive_weight": 3.0},
+        {"sees": "relaxed", "shared": True},
+        {"sees": "float", "shared": True},
     ],
 )
 def test_the_mean_over_items_labels_and_sides(batch, logits, options, weight):
@@ -40,7 +40,7 @@ def test_the_mean_over_items_labels_and_sides(batch, logits, options, weight):
     expected = 0.0
     for name, x in zip(("image", "text"), logits):
         head = loss.heads["both" if "shared" in options else name]
-        scores = (views[options.get("on", "pooled")](x.detach()) @ head.weight.T + head.bias).tolist()
+        scores = (views[options.get("sees", "pooled")](x.detach()) @ head.weight.T + head.bias).tolist()
         for i, row in enumerate(scores):
             for c, z in enumerate(row):
                 p = 1 / (1 + math.exp(-z))
@@ -51,7 +51,7 @@ def test_the_mean_over_items_labels_and_sides(batch, logits, options, weight):
 
 
 def test_gradients_and_the_order_of_rows(batch, logits):
-    loss = label_bce(on="relaxed")
+    loss = label_bce(sees="relaxed")
     assert torch.autograd.gradcheck(lambda a, b: loss(batch(a, b, labels=LABELS)), logits)
     order = torch.tensor([3, 0, 4, 1, 2])
     moved = loss(batch(*(x[order] for x in logits), labels=LABELS[order]))
@@ -66,7 +66,7 @@ def test_features_in_half_precision_are_taken(batch, logits):
 
 
 def test_one_head_has_half_the_parameters():
-    sizes = [sum(p.numel() for p in label_bce(on="relaxed", shared=shared).parameters()) for shared in (False, True)]
+    sizes = [sum(p.numel() for p in label_bce(sees="relaxed", shared=shared).parameters()) for shared in (False, True)]
     assert sizes == [2 * (8 * 3 + 3), 8 * 3 + 3]
 
 
@@ -81,7 +81,7 @@ def test_what_it_needs_is_said(batch, logits):
     [
         ({"shared": True}, DIMS, "cannot serve the pooled features"),
         ({"positive_weight": 0}, DIMS, "positive_weight"),
-        ({"on": "codes"}, DIMS, "on cannot be 'codes'"),
+        ({"sees": "codes"}, DIMS, "sees cannot be 'codes'"),
         ({}, Dims(8), "the data has none"),
     ],
 )
