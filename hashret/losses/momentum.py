@@ -30,14 +30,15 @@ class MomentumContrastOptions(PrefixOptions):
 
     Args:
         within: images against image keys and texts against text keys, instead of each against the other's.
-        space: of queries and keys.
+        space: of queries and keys. Alone on linear heads, 100 steps on Flickr8k, rSum of held-out training pairs at
+            64 / 256 bits was 87 / 167 with floats, 95 / 155 relaxed and 90 / 154 with codes.
         temperature: τ (its first value where it is learnt).
         learnable: whether τ is a parameter; it is kept in [0.001, 0.5].
         soft: share of the soft targets at the stage's end; it rises from 0.
     """
 
     within: bool = False
-    space: Space = "code"
+    space: Space = "float"
     temperature: float = 1 / 15
     learnable: bool = False
     soft: float = 0.0
