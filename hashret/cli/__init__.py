@@ -21,9 +21,12 @@ COMMANDS = {
     "demo": "learn, index, search and report on built-in emoji pictures",
     "train": "learn a model from pairs, as a configuration says",
     "encode": "turn pictures or captions into packed codes",
-    "index": "encode into a collection that can be searched",
+    "index": "encode a folder of photos, or a data set, into a collection that can be searched",
+    "watch": "keep a collection in step with a folder of photos",
     "search": "find pictures by words or by a picture",
+    "serve": "a search page and an HTTP service over a collection",
     "eval": "measure a model on a split",
+    "export": "write a model as ONNX, for queries without torch",
     "info": "describe a model, a collection, a run or a code file",
 }
 

@@ -1,4 +1,7 @@
-"""From a data set to a collection: encode in batches, store ids, metadata and codes as they come."""
+"""From a data set to a collection: encode in batches, store ids, metadata and codes as they come.
+
+Knows data sets and their records; folders that change are the work of ``folder``.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,85 @@
+"""What the commands on a folder of photos share: its arguments, opening it, and the report on an update."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hashret.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from hashret.indexing import Changes, FolderIndex
+
+_SHOWN = 5
+
+
+def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--model`` and ``--out``."""
+    parser.add_argument(
+        "--model",
+        help="a model's directory; without, the one that the collection names, else HASHRET_MODEL, else one that is "
+        "trained once on the built-in emoji (about 2 minutes)",
+    )
+    parser.add_argument("--out", type=Path, help="the collection (here, the folder's name with .hashret)")
+
+
+def place_of(folder: str, out: Path | None) -> Path:
+    """Where the collection of a folder is."""
+    return out or Path(Path(folder).resolve().name + ".hashret")
+
+
+def open_folder(args: argparse.Namespace, folder: str) -> FolderIndex:
+    """The folder and its collection, which is made where there is none; see ``FolderIndex.open``."""
+    from hashret.indexing import FolderIndex, default_model, walk_folder
+
+    root, out, model = Path(folder), place_of(folder, args.out), args.model
+    if (root / "model.json").is_file():
+        raise InputError(f"{folder!r} is a model; name what it is to encode with --data, or give a folder of pictures")
+    walk = walk_folder(root)
+    if not out.exists():
+        if not walk.found:
+            raise DataError(f"there are no pictures in {folder!r}{_others(walk.others)}")
+        if model is None:
+            model = default_model(say=lambda sentence: print(f"hashret: {sentence}", file=sys.stderr, flush=True))
+    return FolderIndex.open(root, out, model=model, n_bits=args.n_bits, batch_size=args.batch_size, device=args.device)
+
+
+def report(changes: Changes) -> list[str]:
+    """What an update did, in lines."""
+    done = [
+        f"{count} {what}"
+        for count, what in (
+            (changes.added, "added"),
+            (changes.changed, "changed"),
+            (changes.touched, "with new metadata"),
+            (changes.removed, "removed"),
+            (changes.unchanged, "unchanged"),
+            (changes.waiting, "being written"),
+        )
+        if count
+    ]
+    speed = f", {changes.encoded / changes.seconds:.0f} a second" if changes.encoded else ""
+    lines = [
+        f"pictures: {', '.join(done) or 'none'} ({changes.encoded} encoded{speed}; {changes.seconds:.1f} s)",
+    ]
+    if changes.skipped.count:
+        lines.append(changes.skipped.summary(show=_SHOWN))
+    if changes.others:
+        lines.append(f"left out{_others(changes.others)}")
+    if changes.gone:
+        more = f" and {len(changes.gone) - _SHOWN} more" if len(changes.gone) > _SHOWN else ""
+        listed = ", ".join(changes.gone[:_SHOWN])
+        lines.append(f"gone from the folder, still in the collection: {listed}{more}; --prune removes them")
+    return lines
+
+
+def _others(counts: Mapping[str, int]) -> str:
+    """Files that are no pictures by their name, such as ``: 3 files that are no pictures (.txt 2, .mp4 1)``."""
+    if not counts:
+        return ""
+    listed = ", ".join(f"{suffix} {count}" for suffix, count in sorted(counts.items(), key=lambda item: -item[1]))
+    hint = "; .heic can be converted to JPEG" if ".heic" in counts else ""
+    return f": {sum(counts.values())} files that are no pictures by their name ({listed}){hint}"

@@ -1,0 +1,86 @@
+"""Keep a collection in step with a folder until somebody says stop.
+
+The folder is looked through every few seconds, which works on every file system; where the package watchfiles is
+installed, the operating system's word of a change makes the next look come at once. Knows when to look, and leaves
+what to do to ``FolderIndex``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hashret._lazy import available, require
+from hashret.errors import DataError, InputError
+from hashret.indexing.folder import Changes, FolderIndex
+
+SETTLE = 1.0  # seconds without a change after which a picture counts as written
+
+_log = logging.getLogger(__name__)
+
+
+def watch_folder(
+    index: FolderIndex,
+    *,
+    interval: float = 5.0,
+    stop: threading.Event | None = None,
+    on_change: Callable[[Changes], None] | None = None,
+) -> None:
+    """Update the collection whenever the folder has changed: additions, changes, renames and deletions.
+
+    Ends between two updates when ``stop`` is set; an interrupt (Ctrl-C) ends it within one, and what was encoded is
+    stored. A folder that is away for a while (an unmounted disk) is waited for, and nothing is removed meanwhile.
+
+    Args:
+        index: open.
+        interval: seconds between two looks.
+        stop: ends it.
+        on_change: called after each update that changed something or met a picture that cannot be used.
+
+    Raises:
+        InputError: ``interval`` is not positive.
+        StorageError: the disk is full or fails; what was committed stays.
+    """
+    if not interval > 0:
+        raise InputError(f"the interval is a number of seconds above 0, and not {interval}")
+    stop = stop or threading.Event()
+    looks = _looks(index.root, interval, stop)
+    reported: frozenset[str] = frozenset()
+    away = ""
+    waiting = False
+    while not stop.is_set():
+        try:
+            changes = index.update(prune=True, settle=SETTLE)
+        except DataError as error:
+            if str(error) != away:
+                _log.warning("%s; waiting for it", error)
+            away, waiting = str(error), False
+        else:
+            away, waiting = "", bool(changes.waiting)
+            skipped = frozenset(changes.skipped.reasons)
+            if on_change is not None and (changes.any or skipped - reported):
+                on_change(changes)
+            reported = skipped
+        if waiting:
+            stop.wait(min(SETTLE, interval))
+        else:
+            next(looks)
+
+
+def _looks(root: Path, interval: float, stop: threading.Event) -> Iterator[None]:
+    """Waits until it is time to look again."""
+    while available("watchfiles") and root.is_dir() and not stop.is_set():
+        watchfiles = require("watchfiles", extra="watch")
+        for _ in watchfiles.watch(
+            root, stop_event=stop, rust_timeout=int(1000 * interval), yield_on_timeout=True, raise_interrupt=True
+        ):
+            yield
+            if not root.is_dir():
+                break  # watched again when it is back
+        else:
+            break
+    while True:
+        stop.wait(interval)
+        yield

@@ -1,0 +1,67 @@
+"""``hashret index FOLDER``: what it prints, what it refuses, and that its metadata filter a search."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def photos(world, tmp_path, monkeypatch):
+    root = tmp_path / "photos"
+    (root / "old").mkdir(parents=True)
+    for number in range(8):
+        shutil.copy(world.folder / f"{number}.png", root if number < 5 else root / "old")
+    (root / "notes.txt").write_text("words")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HASHRET_MODEL", str(world.model))
+    return root
+
+
+def test_a_folder_is_indexed_and_searched_in_two_commands(photos, tmp_path, run_cli):
+    code, out, err = run_cli("index", photos)
+    assert (code, err) == (0, "")
+    assert "8 added (8 encoded" in out
+    assert "1 files that are no pictures by their name (.txt 1)" in out
+    where = json.dumps({"folder": "old", "width": 64})
+    code, out, _ = run_cli("search", "photos.hashret", "a red circle", "--where", where, "--json")
+    hits = json.loads(out)["hits"]
+    assert sorted(hit["id"] for hit in hits) == ["old/5.png", "old/6.png", "old/7.png"]
+
+
+def test_a_second_run_reports_what_is_gone_and_prunes_it(photos, run_cli):
+    run_cli("index", photos)
+    (photos / "0.png").unlink()
+    _, out, _ = run_cli("index", photos)
+    assert "7 unchanged (0 encoded" in out
+    assert "still in the collection: 0.png; --prune removes them" in out
+    assert "1 removed" in run_cli("index", photos, "--prune")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["{photos}/none"], "does not exist"),
+        (["{photos}/notes.txt"], "is a file"),
+        (["{empty}"], "there are no pictures in"),
+        (["{model}"], "--data"),
+        (["{photos}", "--model", "{empty}"], "holds no model"),
+        (["{photos}", "--split", "test"], "--split belongs to a data set"),
+        (["{photos}", "--modality", "text"], "--modality text"),
+        (["{photos}", "--n-bits", "64"], "32"),
+        (["{photos}", "--out", "{collection}"], "not made from a folder"),
+        (["{photos}", "--out", "{photos}/notes.txt"], "notes.txt"),
+        (["{model}", "--data", "{photos}"], "--out"),
+        (["{model}", "--data", "{photos}", "--prune"], "belong to a folder"),
+    ],
+)
+def test_wrong_input_is_told_and_nothing_is_made(world, photos, tmp_path, run_cli, arguments, sentence):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    places = {"photos": photos, "empty": empty, "model": world.model, "collection": world.collection}
+    code, _, err = run_cli("index", *(argument.format(**places) for argument in arguments))
+    assert code == 2
+    assert sentence in err
+    assert not list(tmp_path.glob("*.hashret"))

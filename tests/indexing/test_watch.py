@@ -1,0 +1,97 @@
+"""Watching a folder: real files change, a real process follows them and ends when it is asked to."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from hashret import Collection
+from hashret.errors import InputError
+from hashret.indexing import FolderIndex, watch_folder
+
+
+def until(condition, what):
+    """Poll with a deadline."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def photos(world, tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    for number in range(4):
+        shutil.copy2(world.folder / f"{number}.png", root)
+    return root
+
+
+@pytest.mark.parametrize("events", [True, False], ids=["events", "polling"])
+def test_every_kind_of_change_is_followed(world, photos, tmp_path, monkeypatch, events):
+    if events:
+        pytest.importorskip("watchfiles", reason="pip install 'hashret[watch]'")
+    else:
+        monkeypatch.setattr("hashret.indexing.watch.available", lambda module: False)
+    monkeypatch.setattr("hashret.indexing.watch.SETTLE", 0.05)
+    out, stop, seen = tmp_path / "c.hashret", threading.Event(), []
+    with FolderIndex.open(photos, out, model=world.model) as index, Collection.open(out) as reader:
+        options = {"interval": 0.05, "stop": stop, "on_change": seen.append}
+        thread = threading.Thread(target=watch_folder, args=(index,), kwargs=options)
+        thread.start()
+        try:
+            until(lambda: len(reader) == 4, "the first update")
+            old = reader.codes(["1.png"])
+            shutil.copy(world.folder / "20.png", photos / "new.png")
+            until(lambda: "new.png" in reader, "a new picture")
+            (photos / "1.png").rename(photos / "renamed.png")
+            until(lambda: "renamed.png" in reader and "1.png" not in reader, "a renamed picture")
+            assert (reader.codes(["renamed.png"]) == old).all()
+            before = reader.get(["2.png"]).metadata[0]["content"]
+            shutil.copy(world.folder / "21.png", photos / "2.png")
+            until(lambda: reader.get(["2.png"]).metadata[0]["content"] != before, "a changed picture")
+            (photos / "3.png").unlink()
+            until(lambda: "3.png" not in reader, "a deleted picture")
+            photos.rename(tmp_path / "away")
+            (tmp_path / "away").rename(photos)
+            shutil.copy(world.folder / "22.png", photos / "after.png")
+            until(lambda: "after.png" in reader, "a folder that was away for a moment")
+        finally:
+            stop.set()
+            thread.join(60)
+        assert not thread.is_alive()
+        assert sorted(reader) == ["0.png", "2.png", "after.png", "new.png", "renamed.png"]
+        assert sum(changes.encoded for changes in seen) == 4 + 3  # the renamed one kept its code
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_the_command_ends_cleanly(world, photos, tmp_path, how):
+    out = tmp_path / "c.hashret"
+    command = [sys.executable, "-m", "hashret", "watch", str(photos), "--out", str(out), "--model", str(world.model)]
+    process = subprocess.Popen(
+        [*command, "--interval", "0.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline().startswith("pictures: 4 added")
+    finally:
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+    assert errors.endswith("what was encoded is stored\n")
+    with Collection.open(out, mode="w") as collection:  # the lock is free
+        assert collection.verify().count == 4
+
+
+def test_an_interval_that_is_none_is_refused(world, photos, tmp_path):
+    with (
+        FolderIndex.open(photos, tmp_path / "c.hashret", model=world.model) as index,
+        pytest.raises(InputError, match="interval"),
+    ):
+        watch_folder(index, interval=0)
