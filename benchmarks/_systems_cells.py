@@ -28,6 +28,7 @@ from hashret.training.features import pair_features, usable
 from hashret.training.measure import measure_pairs
 from hashret.training.pairs import PairFeatures
 from hashret.training.reranking import rerank_figures
+from hashret.training.sweep import with_length
 
 Overrides = tuple[str, ...]
 
@@ -53,10 +54,7 @@ class Cell:
         """The resolved configuration; a nested model keeps its own length, of which ``n_bits`` is a prefix."""
         config = read_config(self.system, [*self.overrides, f"seed={self.seed}"])
         if self.n_bits not in config.model.code_lengths:
-            lengths = tuple(n for n in config.model.code_lengths if n < self.n_bits)
-            selection = dataclasses.replace(config.selection, n_bits=())
-            model = dataclasses.replace(config.model, n_bits=self.n_bits, code_lengths=lengths)
-            config = dataclasses.replace(config, model=model, selection=selection)
+            config = with_length(config, self.n_bits)
         stages = tuple(
             dataclasses.replace(stage, epochs=max(1, round(stage.epochs * self.scale))) for stage in config.stages
         )

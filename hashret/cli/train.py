@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashret.data import Dataset
+    from hashret.training import RunConfig
 
 SUMMARY = "Learn a model from pairs of pictures and captions, as a configuration says."
 EXAMPLES = (
@@ -11,6 +16,7 @@ EXAMPLES = (
     "hashret train configs/flickr8k.yaml --data captions.jsonl --out runs/flickr8k --seed 1",
     "hashret train configs/flickr8k.yaml --data captions.jsonl --out runs/wide --set stages.heads.lr=1e-4",
     "hashret train configs/flickr8k.yaml --data captions.jsonl --out runs/flickr8k --resume",
+    "hashret train miite --data captions.jsonl --out runs/miite --sweep seed=0,1,2 --sweep n_bits=64,256",
 )
 
 
@@ -25,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the run's directory; the model lands in OUT/model")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     parser.add_argument("--seed", type=int, help="seed of the training (the configuration's)")
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="KEY=A,B,…",
+        help="train at every combination of such settings, each in a folder of OUT; n_bits and seed are the usual ones",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in OUT")
     add_reading_arguments(parser)
     parser.add_argument("--cache", type=Path, help="where computed features are kept (~/.cache/hashret)")
@@ -40,6 +53,9 @@ def run(args: argparse.Namespace) -> None:
     settings = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
     config = read_config(args.config, settings)
     dataset = readable(open_data(args), strict=args.strict)
+    if args.sweep:
+        _sweep(args, config, dataset)
+        return
     result = train(config, dataset, out=args.out, resume=args.resume, cache_dir=args.cache, device=args.device)
     for plot in curves(result.curves).plots:
         save(plot, args.out / f"{plot.title.lower().replace(' ', '-').replace('@', '')}.png")
@@ -48,3 +64,11 @@ def run(args: argparse.Namespace) -> None:
     model = args.out / "model"
     print(f"the model is in {model}; measure it with:")
     print(f"  hashret eval {model} --data {args.data} --splits {args.out / 'splits.json'}")
+
+
+def _sweep(args: argparse.Namespace, config: RunConfig, dataset: Dataset) -> None:
+    from hashret.training.sweep import sweep
+
+    for point, _ in sweep(config, args.sweep, dataset, out=args.out, cache_dir=args.cache, device=args.device):
+        print(f"done: {', '.join(f'{key}={value}' for key, value in point)}")
+    print((args.out / "sweep.md").read_text(encoding="utf-8"), end="")

@@ -1,0 +1,123 @@
+"""The same run again and again: over seeds, code lengths, or any other setting, one after the other.
+
+OUT/seed=0,n_bits=64/     a run directory each
+OUT/sweep.json, sweep.md  what came out, mean and spread over seeds
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hashret.config import build, override, plain
+from hashret.data import Dataset
+from hashret.errors import ConfigError
+from hashret.training import checkpoint
+from hashret.training.config import RunConfig
+from hashret.training.run import TrainResult, train
+
+Point = tuple[tuple[str, str], ...]
+LENGTH = "n_bits"
+
+
+def points_of(axes: Sequence[str]) -> list[Point]:
+    """Every combination of axes such as ``"seed=0,1,2"`` and ``"n_bits=64,256"``.
+
+    Raises:
+        ConfigError: an axis without values, or named twice.
+    """
+    parsed: dict[str, list[str]] = {}
+    for axis in axes:
+        key, _, values = axis.partition("=")
+        listed = [value.strip() for value in values.split(",") if value.strip()]
+        if not key or not listed or key in parsed:
+            raise ConfigError(f"a sweep reads KEY=VALUE,VALUE, each key once, such as seed=0,1,2, and not {axis!r}")
+        parsed[key] = listed
+    if not parsed:
+        raise ConfigError("a sweep needs at least one axis, such as seed=0,1,2")
+    return [tuple(zip(parsed, values)) for values in itertools.product(*parsed.values())]
+
+
+def at(config: RunConfig, point: Point) -> RunConfig:
+    """The configuration at one point; ``n_bits`` shortens the code, nested lengths and selection with it."""
+    for key, value in point:
+        if key == LENGTH:
+            config = with_length(config, _whole(value))
+        else:
+            config = build(RunConfig, override(plain(config), [f"{key}={value}"]))
+    return config
+
+
+def with_length(config: RunConfig, n_bits: int) -> RunConfig:
+    """The same run for codes of ``n_bits``: nested lengths above it, and choices at them, fall away."""
+    lengths = tuple(length for length in config.model.code_lengths if length < n_bits)
+    chosen = tuple(length for length in config.selection.lengths if length < n_bits)
+    return replace(
+        config,
+        model=replace(config.model, n_bits=n_bits, code_lengths=(*lengths, n_bits) if lengths else ()),
+        selection=replace(config.selection, n_bits=(*chosen, n_bits) if chosen else ()),
+    )
+
+
+def sweep(
+    config: RunConfig, axes: Sequence[str], dataset: Dataset, *, out: str | Path, **options: Any
+) -> Iterator[tuple[Point, TrainResult]]:
+    """Train at every point, each in a directory of its own below ``out``; finished runs are not trained again.
+
+    Args:
+        config: the run that is varied.
+        axes: see ``points_of``.
+        dataset: see ``train``.
+        out: a directory for the runs.
+        options: of ``train``.
+
+    Raises:
+        ConfigError: an axis that cannot be read, or a point that does not fit; before anything is trained.
+        TrainingError: as ``train``.
+    """
+    configs = {point: at(config, point) for point in points_of(axes)}
+    rows = []
+    for point, varied in configs.items():
+        folder = Path(out) / ",".join(f"{key}={value}" for key, value in point).replace("/", "-")
+        result = train(varied, dataset, out=folder, **{**options, "resume": True})
+        rows.append({**dict(point), **_figures(result)})
+        checkpoint.write_text(Path(out) / "sweep.json", json.dumps(rows, indent=1) + "\n")
+        checkpoint.write_text(Path(out) / "sweep.md", "\n".join(table(rows)) + "\n")
+        yield point, result
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Markdown: validation rSum by setting, mean and standard deviation over seeds."""
+    keys = [key for key in rows[0] if key not in ("seed", "rSum")]
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    lengths = sorted({length for row in rows for length in row["rSum"]}, key=int)
+    yield "| " + " | ".join([*keys, *(f"validation rSum, {length} bits" for length in lengths), "runs"]) + " |"
+    yield "|" + "---|" * (len(keys) + len(lengths) + 1)
+    for values, members in groups.items():
+        cells = [_spread([m["rSum"][length] for m in members if length in m["rSum"]]) for length in lengths]
+        yield "| " + " | ".join([*map(str, values), *cells, str(len(members))]) + " |"
+
+
+def _figures(result: TrainResult) -> dict[str, Any]:
+    codes = result.figures["validation"]["codes"]
+    return {"rSum": {length: found["rSum"] for length, found in codes.items()}}
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    return f"{statistics.mean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def _whole(value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise ConfigError(f"a code length is a whole number of bits, and not {value!r}") from None
