@@ -1,22 +1,33 @@
 """A collection together with the model that made its codes: words or a picture in, hits out.
 
-The model is loaded at the first query that needs it; a query by code or by id never loads torch.
+The model is loaded at the first query that needs it: its ONNX export where there is one, so that torch stays out. A
+query by code or by id loads neither.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 
+from hashret._lazy import available
 from hashret.collection import Collection
-from hashret.errors import InputError, MismatchError
+from hashret.errors import HashretError, InputError, MismatchError, MissingExtraError
+from hashret.registry import nearest
 
 if TYPE_CHECKING:
     from hashret.collection import CollectionHits
     from hashret.model import CrossModalHasher
+    from hashret.onnx import OnnxHasher
+
+Model: TypeAlias = Union["CrossModalHasher", "OnnxHasher"]
+RUNTIMES = ("auto", "onnx", "torch")
+
+logger = logging.getLogger(__name__)
 
 
 class Engine:
@@ -25,15 +36,26 @@ class Engine:
     Args:
         collection: an open collection.
         model: the directory of the model, or a loaded model; without one, the directory that the collection names.
-        device: where the model runs: ``"auto"``, ``"cpu"``, ``"cuda"``, ….
+        device: where torch runs the model: ``"auto"``, ``"cpu"``, ``"cuda"``, ….
+        runtime: what encodes queries, as for ``open_model``.
+
+    Raises:
+        InputError: there is no such runtime.
+        MismatchError: the loaded model is not the one that made the collection's codes.
     """
 
     def __init__(
-        self, collection: Collection, *, model: CrossModalHasher | str | Path | None = None, device: str = "auto"
+        self,
+        collection: Collection,
+        *,
+        model: Model | str | Path | None = None,
+        device: str = "auto",
+        runtime: str = "auto",
     ) -> None:
+        _check_runtime(runtime)
         self.collection = collection
-        self._device = device
-        self._model: CrossModalHasher | None = None
+        self._device, self._runtime = device, runtime
+        self._model: Model | None = None
         self._model_path: Path | None = None
         if model is None or isinstance(model, str | Path):
             self._model_path = Path(model) if model is not None else _named_model(collection)
@@ -43,30 +65,31 @@ class Engine:
 
     @classmethod
     def open(
-        cls, path: str | Path, *, model: CrossModalHasher | str | Path | None = None, device: str = "auto"
+        cls, path: str | Path, *, model: Model | str | Path | None = None, device: str = "auto", runtime: str = "auto"
     ) -> Engine:
         """Open the collection at ``path`` for reading.
 
         Raises:
+            InputError: there is no such runtime.
             StorageError: there is no readable collection at ``path``.
         """
-        return cls(Collection.open(path, mode="r"), model=model, device=device)
+        _check_runtime(runtime)
+        return cls(Collection.open(path, mode="r"), model=model, device=device, runtime=runtime)
 
     @property
-    def model(self) -> CrossModalHasher:
+    def model(self) -> Model:
         """The model, loaded on first use.
 
         Raises:
             MismatchError: the model is not the one that made the collection's codes, or nobody says where it is.
+            MissingExtraError: neither onnxruntime nor torch can load it.
         """
         if self._model is None:
             if self._model_path is None:
                 raise MismatchError(
                     "the collection does not say which model made its codes; pass model= with the model's directory"
                 )
-            from hashret.model import CrossModalHasher  # only a query that must be encoded pays for torch
-
-            model = CrossModalHasher.load(self._model_path, device=self._device)
+            model = open_model(self._model_path, runtime=self._runtime, device=self._device)
             self.collection.check_model(model.fingerprint)
             self._model = model
         return self._model
@@ -130,6 +153,68 @@ class Engine:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def open_model(path: str | Path, *, runtime: str = "auto", device: str = "auto") -> Model:
+    """The model in a directory, by torch or by onnxruntime.
+
+    Args:
+        path: the directory of a model, or of an export.
+        runtime: ``"onnx"``: its export; ``"torch"``: the model itself; ``"auto"``: the export where there is a valid
+            one of this very model and onnxruntime is installed, else torch.
+        device: where torch runs it; with another than ``"auto"`` and ``"cpu"``, ``"auto"`` means torch.
+
+    Raises:
+        InputError: there is no such runtime.
+        MissingExtraError: what the model needs is not installed; the message ends with the install lines.
+        MismatchError: the export is of another model than the one it lies with.
+        StorageError: there is no model, or no export of it.
+        CorruptError: a file is missing or damaged.
+    """
+    _check_runtime(runtime)
+    if runtime == "onnx" or (runtime == "auto" and device in ("auto", "cpu") and available("onnxruntime")):
+        from hashret.onnx import OnnxHasher, find_export
+
+        if runtime == "onnx" or find_export(path) is not None:
+            try:
+                exported = OnnxHasher.load(path)
+                _check_export(exported, Path(path))
+                return exported
+            except HashretError as error:
+                if runtime == "onnx" or not _has_torch():
+                    raise
+                logger.warning("%s; torch is used instead", error)
+    if runtime == "auto" and not _has_torch():
+        raise MissingExtraError(
+            f"the model in {str(path)!r} cannot be loaded: neither torch nor onnxruntime with an export of the model "
+            f"(hashret export MODEL --onnx) is here; install one of them: pip install 'hashret[onnx]' or "
+            f"pip install 'hashret[learn]'"
+        )
+    from hashret.model import CrossModalHasher  # only a query that must be encoded pays for torch
+
+    return CrossModalHasher.load(path, device=device)
+
+
+def _check_runtime(runtime: str) -> None:
+    if runtime not in RUNTIMES:
+        raise InputError(f"there is no runtime {runtime!r}{nearest(runtime, RUNTIMES)}")
+
+
+def _check_export(exported: OnnxHasher, path: Path) -> None:
+    """Refuse an export that was made before its model was trained anew."""
+    try:
+        known = json.loads((path / "model.json").read_text(encoding="utf-8"))["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # an export by itself
+    if known != exported.fingerprint:
+        raise MismatchError(
+            f"the ONNX export in {str(path)!r} is of another model than the one beside it; "
+            f"export it again: hashret export {path} --onnx"
+        )
+
+
+def _has_torch() -> bool:
+    return available("torch") and available("timm")
 
 
 def _named_model(collection: Collection) -> Path | None:

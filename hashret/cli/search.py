@@ -9,7 +9,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashret.engine import Engine
+from hashret.engine import RUNTIMES, Engine
 from hashret.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--radius", type=int, help="only hits at this many differing bits or fewer")
     parser.add_argument("--where", help="a metadata filter in JSON")
     parser.add_argument("--model", help="the model's directory, if not where the collection says")
+    parser.add_argument(
+        "--runtime", choices=RUNTIMES, default="auto", help="what encodes the query (auto: ONNX where it was exported)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--html", type=Path, help="write the hits as a page of pictures")
     parser.add_argument("--open", action="store_true", help="show that page in the browser")
@@ -42,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Search and print."""
     where = _filter(args.where)
-    with Engine.open(args.collection, model=args.model) as engine:
+    with Engine.open(args.collection, model=args.model, runtime=args.runtime) as engine:
         k = min(args.k, max(1, len(engine.collection)))  # more than there is would only be padding
         hits = engine.search(
             args.words, image=args.image, id=_id(engine, args.id), k=k, where=where, radius=args.radius

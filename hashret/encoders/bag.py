@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hashret.data.bags import Bags, words_of
 from hashret.encoders.base import Encoded, Encoder, EncoderConfig, single
-from hashret.errors import ConfigError, DataError, InputError
+from hashret.errors import ConfigError, DataError
 from hashret.registry import nearest
 
-_WORD = re.compile(r"\w+", re.UNICODE)
 _FILE = "vocabulary.json"
 _WEIGHTINGS = ("tfidf", "bow")
 
@@ -68,7 +67,7 @@ class BagEncoder(Encoder):
         counts: Counter[str] = Counter()
         texts = 0
         for item in items:
-            counts.update(set(_words(item)))
+            counts.update(set(words_of(item)))
             texts += 1
         if not counts:
             raise DataError(f"a vocabulary cannot be learned: {texts} captions, and no word in them")
@@ -84,17 +83,7 @@ class BagEncoder(Encoder):
             InputError: no vocabulary was learned yet.
             DataError: an item is no string.
         """
-        if not self._columns:
-            raise InputError("this bag of words has no vocabulary yet: call fit(captions) with the training captions")
-        bag = np.zeros((len(items), self.width), dtype=np.float32)
-        for row, item in enumerate(items):
-            for word, count in Counter(_words(item)).items():
-                column = self._columns.get(word)
-                if column is not None:
-                    weight = (1 + np.log(count)) * self._idf[column] if self.config.name == "tfidf" else 1.0
-                    bag[row, column] = weight
-        bag /= np.maximum(np.linalg.norm(bag, axis=1, keepdims=True), 1e-12)
-        return {"bag": torch.from_numpy(bag)}
+        return {"bag": torch.from_numpy(self.bags.vectors(items))}
 
     def prefix(self, inputs: dict[str, Tensor]) -> Encoded:
         """The bag itself."""
@@ -102,7 +91,7 @@ class BagEncoder(Encoder):
 
     def identity(self) -> dict[str, Any]:
         """The weighting, the width and the vocabulary."""
-        words = json.dumps([self.vocabulary, self._idf], ensure_ascii=False)
+        words = json.dumps([self.vocabulary, self.bags.idf], ensure_ascii=False)
         digest = hashlib.sha256(words.encode()).hexdigest()
         return {"kind": "bag", "name": self.config.name, "width": self.width, "vocabulary": digest}
 
@@ -112,7 +101,7 @@ class BagEncoder(Encoder):
 
     def save_extras(self, directory: Path) -> dict[str, Any]:
         """The vocabulary as JSON."""
-        content = {"words": self.vocabulary, "idf": self._idf}
+        content = {"words": self.vocabulary, "idf": self.bags.idf}
         (directory / _FILE).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
         return {}
 
@@ -122,12 +111,10 @@ class BagEncoder(Encoder):
         content = json.loads((directory / _FILE).read_text(encoding="utf-8"))
         return cls(config, content["words"], content["idf"])
 
+    @property
+    def vocabulary(self) -> list[str]:
+        """The words in column order."""
+        return self.bags.words
+
     def _learn(self, vocabulary: Sequence[str], idf: Sequence[float]) -> None:
-        self.vocabulary, self._idf = list(vocabulary), list(idf)
-        self._columns = {word: column for column, word in enumerate(self.vocabulary)}
-
-
-def _words(item: Any) -> list[str]:
-    if not isinstance(item, str):
-        raise DataError(f"a bag of words takes strings, and was given {type(item).__name__}: {str(item)[:60]!r}")
-    return _WORD.findall(item.casefold())
+        self.bags = Bags(self.config.name, width=self.width, words=vocabulary, idf=idf)

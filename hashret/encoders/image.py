@@ -299,7 +299,7 @@ class ImageEncoder(Encoder):
         side = math.isqrt(count)
         if side * side != count or grid > side:
             raise ConfigError(f"{count} patches cannot be pooled to a grid of {grid} x {grid}")
-        patches = tokens[:, first:].transpose(1, 2).reshape(len(tokens), -1, side, side)
+        patches = tokens[:, first:].transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
         pooled = nn.functional.adaptive_avg_pool2d(patches, grid).flatten(2).transpose(1, 2)
         return torch.cat([tokens[:, :first], pooled], dim=1)
 

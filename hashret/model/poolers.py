@@ -116,7 +116,7 @@ class GPOPooler(Pooler):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         ordered = tokens.masked_fill(~mask.unsqueeze(-1), float("-inf")).sort(dim=1, descending=True).values
-        ordered = ordered.masked_fill(torch.isneginf(ordered), 0.0)
+        ordered = ordered.masked_fill(ordered == float("-inf"), 0.0)
         lengths, inverse = mask.sum(1).clamp_min(1).unique(return_inverse=True)  # type: ignore[no-untyped-call]
         weights = self.weights(lengths, longest=tokens.shape[1])[inverse]
         return torch.einsum("bn,bnd->bd", weights.to(ordered.dtype), ordered)

@@ -1,0 +1,97 @@
+"""An export gives the model's codes, for every kind of tower."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hashret.errors import InputError, MismatchError, StorageError
+from hashret.onnx import OnnxHasher, samples
+from hashret.onnx.export import default_out, export_model
+
+CNN = {"kind": "image", "name": "test_efficientnet", "weights": "none"}
+VIT = {"kind": "image", "name": "test_vit", "weights": "none", "train_blocks": 2, "token_grid": 3}
+BAG = {"kind": "bag", "name": "tfidf", "vocabulary_size": 40}
+MIXED = {"mixers": [{"layers": 1, "heads": 4, "width": 16, "ffn": 32}], "pooler": "gpo"}
+SYSTEMS = {
+    "a CNN and a frozen BERT": (CNN, {"kind": "text", "pool": "mean"}, {}),
+    "a ViT and a BERT with trained blocks": (
+        {**VIT, "pool": "first+mean"},
+        {"kind": "text", "train_blocks": 1, "pool": "first", "max_length": 12},
+        {},
+    ),
+    "tokens through mixers and GPO": ({**VIT, "output": "tokens"}, {"kind": "text", "output": "tokens"}, MIXED),
+    "a bag of words": (CNN, BAG, {"head": {"kind": "linear", "batch_norm": True}, "adapter": "standardise"}),
+}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_codes_are_those_of_the_model(make, tmp_path, system):
+    image, text, more = SYSTEMS[system]
+    hasher = make(image, text, **more)
+    exported = export_model(hasher, tmp_path / "onnx")
+    assert max(exported.differing.values()) <= 0.001
+    loaded = OnnxHasher.load(tmp_path)
+    assert (loaded.n_bits, loaded.code_lengths, loaded.fingerprint) == (100, (32, 100), hasher.fingerprint)
+    for modality, items in (("image", samples.pictures(11)), ("text", samples.texts()[::7])):
+        expected = hasher.encode(modality, items, relaxed=True)
+        for batch_size in (1, 4, 64):  # other batches and lengths than those that were traced
+            relaxed = loaded.encode(modality, items, relaxed=True, batch_size=batch_size)
+            np.testing.assert_allclose(relaxed, expected, atol=2e-5)
+        codes = loaded.encode(modality, items, n_bits=32)
+        assert np.bitwise_count(codes ^ hasher.encode(modality, items, n_bits=32)).mean() <= 0.008
+        floats = loaded.encode_floats(modality, items, n_bits=40)
+        np.testing.assert_allclose(floats, hasher.encode_floats(modality, items, n_bits=40), atol=2e-5)
+
+
+def test_weights_of_8_bits_are_smaller_and_near(make, tmp_path):
+    hasher = make({**VIT, "pool": "first+mean"}, {"kind": "text", "pool": "mean"})
+    whole = export_model(hasher, tmp_path / "whole")
+    small = export_model(hasher, tmp_path / "small", int8=True)
+    assert (whole.precision, small.precision) == ("float32", "int8")
+    assert small.n_bytes < whole.n_bytes
+    assert all(0 < share < 0.2 for share in small.differing.values())
+    assert OnnxHasher.load(tmp_path / "small").precision == "int8"
+
+
+def test_8_bits_for_a_cnn(make, tmp_path):
+    exported = export_model(make(CNN, BAG), tmp_path / "onnx", int8=True)
+    assert exported.differing["image"] < 0.2
+
+
+def test_own_features_are_refused(make, tmp_path):
+    own = {"kind": "features", "name": "own", "width": 8, "modality": "text"}
+    with pytest.raises(InputError, match="features of your own"):
+        export_model(make(CNN, own), tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_a_graph_that_gives_other_codes_is_not_written(make, tmp_path, monkeypatch):
+    hasher = make(CNN, BAG)
+    from hashret.onnx import export
+
+    def another_head(tower, *rest):
+        tower.head.linear.weight.data.neg_()
+        write(tower, *rest)
+        tower.head.linear.weight.data.neg_()
+
+    write = export._write_graph
+    monkeypatch.setattr(export, "_write_graph", another_head)
+    with pytest.raises(MismatchError, match="nothing was written"):
+        export_model(hasher, tmp_path / "onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_replaces_an_export_and_nothing_else(make, tmp_path):
+    hasher = make(CNN, BAG)
+    out = default_out(tmp_path)
+    export_model(hasher, out)
+    (out / "left.over").write_text("of the first")
+    export_model(hasher, out)
+    assert not (out / "left.over").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["onnx"]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.jpg").write_text("mine")
+    with pytest.raises(StorageError, match="something else"):
+        export_model(hasher, tmp_path / "photos")
+    assert (tmp_path / "photos" / "1.jpg").read_text() == "mine"
