@@ -35,7 +35,7 @@ _LEAST = 1 << 17  # codes; a scan of fewer takes a tenth of a millisecond
 _SAMPLE = 16  # rows taken as queries
 _NEIGHBOUR = 10
 _BATCH = 16  # queries that count as a batch
-_CLEAR = 0.85  # of the time of the scan: a smaller gain may be noise
+_CLEAR = 0.9  # of the time of the scan: a smaller gain may be noise
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,31 @@ typedef struct {
     void (*lay_out)(const uint64_t *query, uint32_t n_bits, uint32_t below, uint16_t *offsets);
 } hr_level;
 
-/* hr_distance with this machine's instruction for the ones of a word, if it has one. */
-extern uint32_t (*hr_distance_now)(const uint8_t *row, size_t words, const uint64_t *query);
+/* Those of some rows that are within `limit` of the query, with their distances; returns how many. The codes are
+ * n_bytes wide, and the query is filled up to whole words. */
+typedef struct {
+    uint32_t row, distance;
+} hr_near;
+HR_INLINE size_t hr_within_limit(const uint8_t *codes, size_t n_bytes, const uint32_t *rows, size_t n,
+                                 const uint64_t *query, uint32_t limit, hr_near *near) {
+    size_t found = 0, words = n_bytes / 8, rest = n_bytes % 8;
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *code = codes + (size_t)rows[i] * n_bytes;
+        uint32_t distance = hr_distance(code, words, query);
+        if (rest) {
+            uint64_t word = 0;
+            memcpy(&word, code + words * 8, rest);
+            distance += HR_POPCOUNT(word ^ query[words]);
+        }
+        near[found] = (hr_near){rows[i], distance}; /* the next one takes its place if it is too far */
+        found += distance <= limit;
+    }
+    return found;
+}
+
+/* The same with this machine's instruction for the ones of a word, if it has one. */
+extern size_t (*hr_within_limit_now)(const uint8_t *codes, size_t n_bytes, const uint32_t *rows, size_t n,
+                                     const uint64_t *query, uint32_t limit, hr_near *near);
 
 /* The levels that this machine can run, the best one last. */
 extern const hr_level *hr_levels[8];

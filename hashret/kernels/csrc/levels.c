@@ -26,8 +26,9 @@ static void scan_plain(const uint8_t *rows, size_t n, size_t words, const uint64
     hr_scan_rows(rows, 0, n, words, query, mask, first, selection);
 }
 
-static uint32_t distance_plain(const uint8_t *row, size_t words, const uint64_t *query) {
-    return hr_distance(row, words, query);
+static size_t within_limit_plain(const uint8_t *codes, size_t n_bytes, const uint32_t *rows, size_t n,
+                                 const uint64_t *query, uint32_t limit, hr_near *near) {
+    return hr_within_limit(codes, n_bytes, rows, n, query, limit, near);
 }
 
 #if defined(HR_X86) || defined(HR_NEON)
@@ -86,8 +87,12 @@ static void transpose_128(const uint8_t *rows, size_t words, size_t from, size_t
 
 /* One instruction for the ones of a word; every x86-64 since 2008. */
 HR_TARGET("popcnt")
-static uint32_t distance_popcnt(const uint8_t *row, size_t words, const uint64_t *query) {
-    return hr_distance(row, words, query);
+static size_t within_limit_popcnt(const uint8_t *codes, size_t n_bytes, const uint32_t *rows, size_t n,
+                                  const uint64_t *query, uint32_t limit, hr_near *near) {
+    if (n_bytes == 8) return hr_within_limit(codes, 8, rows, n, query, limit, near);
+    if (n_bytes == 16) return hr_within_limit(codes, 16, rows, n, query, limit, near);
+    if (n_bytes == 32) return hr_within_limit(codes, 32, rows, n, query, limit, near);
+    return hr_within_limit(codes, n_bytes, rows, n, query, limit, near);
 }
 
 static void scan_popcnt(const uint8_t *rows, size_t n, size_t words, const uint64_t *query, const uint8_t *mask,
@@ -131,7 +136,8 @@ static const hr_level level_neon = {"neon", 128, {8, 8, 8}, unit_bytes_128, scan
 const hr_level *hr_levels[8];
 int hr_n_levels;
 const hr_level *hr_level_now;
-uint32_t (*hr_distance_now)(const uint8_t *row, size_t words, const uint64_t *query) = distance_plain;
+size_t (*hr_within_limit_now)(const uint8_t *codes, size_t n_bytes, const uint32_t *rows, size_t n,
+                              const uint64_t *query, uint32_t limit, hr_near *near) = within_limit_plain;
 
 void hr_levels_find(void) {
     hr_n_levels = 0;
@@ -140,7 +146,7 @@ void hr_levels_find(void) {
     int popcnt = __builtin_cpu_supports("popcnt");
     hr_levels[hr_n_levels++] = popcnt ? &level_popcnt : &level_scalar;
     if (popcnt) {
-        hr_distance_now = distance_popcnt;
+        hr_within_limit_now = within_limit_popcnt;
         hr_levels[hr_n_levels++] = &level_sse2;
     }
     if (popcnt && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) {

@@ -13,7 +13,7 @@
 
 enum {
     PROBES = 1024, /* done together, so that their cache misses overlap */
-    AHEAD = 24,    /* candidates whose codes are on the way */
+    AHEAD = 64,    /* candidates whose codes are on the way while as many that came before are looked at */
 };
 #define TRIAL 0.1 /* of the cost of a scan may be spent to find out how near the nearest are */
 
@@ -88,17 +88,6 @@ typedef struct {
     double spent;
 } search;
 
-HR_INLINE uint32_t distance_to(const search *s, const uint8_t *code) {
-    size_t whole = s->index->n_bytes / 8, rest = s->index->n_bytes % 8;
-    uint32_t distance = hr_distance_now(code, whole, s->padded);
-    if (rest) {
-        uint64_t word = 0;
-        memcpy(&word, code + whole * 8, rest);
-        distance += HR_POPCOUNT(word ^ s->padded[whole]);
-    }
-    return distance;
-}
-
 /* The first step that meets a code. */
 static uint32_t first_step(const search *s, const uint8_t *code) {
     uint32_t first = UINT32_MAX;
@@ -111,21 +100,26 @@ static uint32_t first_step(const search *s, const uint8_t *code) {
     return first;
 }
 
-HR_INLINE int look(search *s, uint32_t row, uint32_t step) {
+/* Keep those of some candidates that are near, wanted and new; returns 0 when memory ran out. */
+static int look(search *s, const uint32_t *rows, size_t n, uint32_t step) {
     const hr_mih *index = s->index;
-    const uint8_t *code = index->codes + (size_t)row * index->n_bytes;
-    uint32_t distance = distance_to(s, code);
-    if (distance > s->found.limit) return 1;
-    if (index->mask != NULL && !index->mask[row]) return 1;
-    if (first_step(s, code) != step) return 1;
-    return keep(&s->found, distance, row);
+    hr_near near[AHEAD];
+    size_t found = hr_within_limit_now(index->codes, index->n_bytes, rows, n, s->padded, s->found.limit, near);
+    for (size_t i = 0; i < found; i++) {
+        uint32_t row = near[i].row;
+        if (near[i].distance > s->found.limit || (index->mask != NULL && !index->mask[row])) continue;
+        if (first_step(s, index->codes + (size_t)row * index->n_bytes) != step) continue;
+        if (!keep(&s->found, near[i].distance, row)) return 0;
+    }
+    return 1;
 }
 
 /* Look at the rows of some probes, as long as this costs less than a scan. */
 static hr_mih_end probe(search *s, const hr_table *table, const uint32_t *values, size_t n, uint32_t step) {
     const hr_mih *index = s->index;
-    uint32_t start[PROBES], end[PROBES], waiting[AHEAD];
-    size_t total = 0, put = 0;
+    uint32_t start[PROBES], end[PROBES], rows[2][AHEAD]; /* candidates on the way, and those before them */
+    size_t total = 0, coming = 0, here = 0;
+    int which = 0;
     for (size_t i = 0; i < n; i++) {
         start[i] = table->starts[values[i]];
         end[i] = table->starts[values[i] + 1];
@@ -144,11 +138,14 @@ static hr_mih_end probe(search *s, const hr_table *table, const uint32_t *values
             const uint8_t *code = index->codes + (size_t)row * index->n_bytes;
             HR_PREFETCH(code);
             HR_PREFETCH(code + index->n_bytes - 1); /* it may lie across two cache lines */
-            if (put >= AHEAD && !look(s, waiting[put % AHEAD], step)) return HR_MIH_MEMORY;
-            waiting[put++ % AHEAD] = row;
+            rows[which][coming++] = row;
+            if (coming < AHEAD) continue;
+            if (!look(s, rows[!which], here, step)) return HR_MIH_MEMORY;
+            which = !which;
+            here = coming;
+            coming = 0;
         }
-    for (size_t i = put < AHEAD ? 0 : put - AHEAD; i < put; i++)
-        if (!look(s, waiting[i % AHEAD], step)) return HR_MIH_MEMORY;
+    if (!look(s, rows[!which], here, step) || !look(s, rows[which], coming, step)) return HR_MIH_MEMORY;
     return HR_MIH_DONE;
 }
 
