@@ -44,7 +44,7 @@ class Thumbnails:
     def __init__(self, *, max_bytes: int, max_pixels: int) -> None:
         self._max_bytes, self._max_pixels = max_bytes, max_pixels
         self._kept: OrderedDict[tuple[Any, ...], Thumbnail] = OrderedDict()
-        self._bytes = 0
+        self.kept_bytes = 0
         self._lock = threading.Lock()
 
     def draw(self, listed: str, side: int) -> Thumbnail:
@@ -68,9 +68,9 @@ class Thumbnails:
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = thumbnail
-                self._bytes += len(drawn)
-            while self._bytes > self._max_bytes and self._kept:
-                self._bytes -= len(self._kept.popitem(last=False)[1].content)
+                self.kept_bytes += len(drawn)
+            while self.kept_bytes > self._max_bytes and self._kept:
+                self.kept_bytes -= len(self._kept.popitem(last=False)[1].content)
         return thumbnail
 
 

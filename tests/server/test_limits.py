@@ -1,0 +1,200 @@
+"""Limits: what is too large, too many or too slow is refused with a sentence, and the others go on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import httpx
+import numpy as np
+import pytest
+
+from hashret.errors import DataError, InputError
+from hashret.server import Settings, create_app
+from hashret.server.batching import Batcher
+from hashret.server.problems import ApiError
+from hashret.server.service import Pool
+
+
+def problem(answer, status):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    content = answer.json()
+    assert content["status"] == status
+    assert len(content["detail"]) > 10
+    return content["detail"]
+
+
+def test_a_body_that_is_too_large(api, serve, plain):
+    assert "bytes" in problem(api.post("/api/search/text", content=b"{" + b" " * (1 << 20)), 413)
+    with serve(plain.path, Settings(max_upload_bytes=1000)) as client:
+        problem(client.post("/api/search/picture", files={"picture": b"x" * 2000}), 413)
+        parts = (b"x" * 100 for _ in range(100))  # no Content-Length: it is counted as it comes
+        problem(client.post("/api/search/picture", content=parts), 413)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1001, 10**30, 2.5, "5", True, None])
+def test_k_out_of_range(api, k):
+    problem(api.post("/api/search/like", json={"id": "s1", "k": k}), 422)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("text", {"text": ""}),
+        ("text", {"text": "  \n"}),
+        ("text", {"text": "x" * 2001}),
+        ("text", {"text": 7}),
+        ("text", {"text": "a", "wher": {}}),
+        ("text", {"text": "a", "where": {"year": {"gtee": 1}}}),
+        ("text", {"text": "a", "where": []}),
+        ("text", {"text": "a", "radius": -1}),
+        ("like", {}),
+        ("like", {"id": [1]}),
+        ("codes", {"codes": []}),
+        ("codes", {"codes": ["00"]}),
+        ("codes", {"codes": ["00000000"] * 65}),
+        ("codes", {"codes": ["0000000g"]}),
+        ("codes", {"codes": ["00000000"], "encoding": "base64"}),
+        ("codes", {"codes": ["00000000"], "encoding": "morse"}),
+    ],
+)
+def test_what_cannot_be_used_is_told(api, path, body):
+    problem(api.post(f"/api/search/{path}", json=body), 422)
+
+
+def test_other_addresses_and_methods_are_problems_too(api):
+    problem(api.get("/nothing"), 404)
+    problem(api.get("/api/search/text"), 405)
+    problem(api.post("/api/search/like", json={"id": "nobody"}), 404)
+    problem(api.post("/api/search/like", content=b"{", headers={"Content-Type": "application/json"}), 422)
+
+
+def test_a_foreign_host_is_refused(api):
+    """A name that somebody points at this machine must not open the collection to their page."""
+    assert "Host" in problem(api.get("/api/collection", headers={"Host": "evil.example"}), 400)
+    assert api.get("/api/collection", headers={"Host": "127.0.0.1:8000"}).status_code == 200
+
+
+def test_settings_are_checked():
+    for wrong in ({"max_queue": 0}, {"timeout_s": -1}, {"token": " "}, {"token": "é"}, {"batch_wait_ms": -1}):
+        with pytest.raises(InputError):
+            Settings(**wrong)
+
+
+class Encoder:
+    """Codes are the lengths of the words; waits until it is let go."""
+
+    def __init__(self):
+        self.go, self.batches = threading.Event(), []
+
+    def __call__(self, modality, items):
+        self.go.wait(10)
+        self.batches.append(len(items))
+        if "bad" in items:
+            raise DataError("a bad item")
+        return np.array([[len(item)] for item in items], np.uint8)
+
+
+async def settled():
+    """Let every task go as far as it can."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+def batcher(encoder, **options):
+    return Batcher(encoder, **{"size": 4, "wait_ms": 0.0, "max_queue": 8, "seen": lambda n, s: None, **options})
+
+
+def test_what_waits_is_encoded_together_and_each_gets_its_own():
+    async def main():
+        encoder = Encoder()
+        tested = batcher(encoder)
+        tested.start()
+        first = asyncio.create_task(tested.encode("text", "a"))
+        await settled()  # the first is with the encoder, and the others gather
+        others = [asyncio.create_task(tested.encode("text", "x" * n)) for n in range(2, 8)]
+        await settled()
+        encoder.go.set()
+        codes = await asyncio.gather(first, *others)
+        await tested.stop()
+        return encoder.batches, [code.tolist() for code in codes]
+
+    batches, codes = asyncio.run(main())
+    assert codes == [[n] for n in range(1, 8)]
+    assert sum(batches) == 7
+    assert max(batches) == 4
+
+
+def test_one_bad_item_fails_alone():
+    async def main():
+        encoder = Encoder()
+        encoder.go.set()
+        tested = batcher(encoder, wait_ms=50.0)
+        tested.start()
+        answers = await asyncio.gather(
+            *(tested.encode("text", word) for word in ("a", "bad", "ccc")), return_exceptions=True
+        )
+        await tested.stop()
+        return answers
+
+    good, bad, other = asyncio.run(main())
+    assert (good.tolist(), other.tolist()) == ([1], [3])
+    assert isinstance(bad, DataError)
+
+
+def test_a_full_queue_is_told_at_once():
+    async def main():
+        encoder = Encoder()
+        tested = batcher(encoder, max_queue=2)
+        tasks = [asyncio.create_task(tested.encode("text", "a")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError) as refused:
+            await tested.encode("text", "b")
+        encoder.go.set()
+        tested.start()
+        await asyncio.gather(*tasks)
+        await tested.stop()
+        return refused.value
+
+    error = asyncio.run(main())
+    assert (error.status, error.headers) == (503, {"Retry-After": "1"})
+
+
+def test_a_pool_takes_so_many_and_no_more():
+    async def main():
+        pool, go = Pool("dig", 1, 2), threading.Event()
+        tasks = [asyncio.create_task(pool.run(lambda: go.wait(10))) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError, match="3 requests wait to dig"):
+            await pool.run(lambda: None)
+        go.set()
+        await asyncio.gather(*tasks)
+        assert await pool.run(lambda: 7) == 7
+        pool.close()
+
+    asyncio.run(main())
+
+
+def test_a_client_with_too_many_requests_and_a_body_that_does_not_come(plain):
+    """Both over one application, without a network: the requests are under way while their bodies are awaited."""
+    app = create_app(plain.path, settings=Settings(max_per_client=2, body_timeout_s=0.2))
+
+    async def never():
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async def main():
+        transport = httpx.ASGITransport(app=app, client=("10.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            slow = [asyncio.create_task(client.post("/api/search/like", content=never())) for _ in range(2)]
+            await settled()
+            refused = await client.get("/health")
+            answers = [await task for task in slow]
+            return refused, answers, await client.get("/health")
+
+    refused, answers, after = asyncio.run(main())
+    assert "under way" in problem(refused, 429)
+    for answer in answers:
+        assert "did not arrive" in problem(answer, 408)
+    assert after.status_code == 200

@@ -1,0 +1,98 @@
+"""Adding, replacing and removing items over HTTP: who may, and what is there afterwards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hashret import Collection
+from hashret.server import Settings
+
+TOKEN = "open-sesame"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+ITEM = {"id": "new", "code": "00ff", "metadata": {"year": 2021}}
+
+
+def test_an_added_item_is_found_and_durable(plain):
+    client, path = plain
+    answer = client.post("/api/items", json={"items": [ITEM, {"id": 17, "code": "0f0f"}]}, headers=BEARER)
+    assert (answer.status_code, answer.json()) == (201, {"ids": ["new", 17], "count": 6})
+    hits = client.post("/api/search/codes", json={"codes": ["00ff"], "k": 1}).json()["results"][0]["hits"]
+    assert hits[0] == {"id": "new", "distance": 0, "metadata": {"year": 2021}, "thumbnail": None}
+    with Collection.open(path) as collection:
+        assert collection.codes([17]).tolist() == [[15, 15]]
+
+
+def test_replacing_and_removing(plain):
+    client, _ = plain
+    assert client.put("/api/items", json={"items": [ITEM]}, headers=BEARER).status_code == 200
+    again = {"items": [{**ITEM, "code": "ffff", "metadata": {}}]}
+    assert client.put("/api/items", json=again, headers=BEARER).json()["count"] == 5
+    assert client.get("/api/item", params={"id": "new"}).json()["code"] == "ffff"
+    gone = client.post("/api/items/delete", json={"ids": ["new", 0]}, headers=BEARER)
+    assert (gone.status_code, gone.json()["count"]) == (200, 3)
+    assert client.get("/api/item", params={"id": "new"}).status_code == 404
+
+
+def test_nothing_is_stored_where_anything_is_wrong(plain):
+    client, path = plain
+    for items in (
+        [ITEM, {"id": 0, "code": "0000"}],  # 0 is there already
+        [ITEM, ITEM],
+        [ITEM, {"id": "x", "code": "00"}],
+        [ITEM, {"id": "x", "code": "zz00"}],
+        [ITEM, {"id": "x"}],
+        [ITEM, {"id": "x", "code": "0000", "metadata": {"image": "/etc/passwd"}}],
+        [ITEM, {"id": "x\0", "code": "0000"}],
+        [ITEM, {"id": True, "code": "0000"}],
+        [ITEM, {"id": 1 << 63, "code": "0000"}],
+    ):
+        assert client.post("/api/items", json={"items": items}, headers=BEARER).status_code == 422, items
+    assert client.post("/api/items/delete", json={"ids": [1, "nobody"]}, headers=BEARER).status_code == 404
+    with Collection.open(path) as collection:
+        assert list(collection) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}])
+def test_a_wrong_token_is_refused(plain, headers):
+    client, path = plain
+    answer = client.post("/api/items", json={"items": [ITEM]}, headers=headers)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert client.put("/api/items", json={"items": [ITEM]}, headers=headers).status_code == 401
+    assert client.post("/api/items/delete", json={"ids": [1]}, headers=headers).status_code == 401
+    with Collection.open(path) as collection:
+        assert len(collection) == 4
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(token=TOKEN, read_only=True)])
+def test_writing_that_is_off_is_refused_with_the_remedy(plain, serve, settings):
+    with serve(plain.path, settings) as client:
+        answer = client.post("/api/items", json={"items": [ITEM]}, headers=BEARER)
+    assert answer.status_code == 403
+    assert "--" in answer.json()["detail"]
+
+
+def test_another_writer_is_told_and_waited_for(plain):
+    client, path = plain
+    with Collection.open(path, mode="w"):
+        answer = client.post("/api/items", json={"items": [ITEM]}, headers=BEARER)
+        assert answer.status_code == 409
+        assert "open for writing" in answer.json()["detail"]
+    assert client.post("/api/items", json={"items": [ITEM]}, headers=BEARER).status_code == 201
+
+
+def test_words_and_a_picture_are_encoded_and_stored(own, world):
+    client, path = own
+    answer = client.post("/api/items", json={"items": [{"id": "t", "text": "a red circle"}]}, headers=BEARER)
+    assert answer.status_code == 201
+    picture = {"picture": ("p.png", (world.folder / "3.png").read_bytes())}
+    form = {"id": "p", "metadata": '{"year": 1999}'}
+    assert client.post("/api/items/picture", files=picture, data=form, headers=BEARER).status_code == 201
+    assert client.post("/api/items/picture", files=picture, data=form, headers=BEARER).status_code == 422
+    replaced = client.post("/api/items/picture", files=picture, data={**form, "replace": "true"}, headers=BEARER)
+    assert (replaced.status_code, replaced.json()["count"]) == (201, 50)
+    with Collection.open(path) as collection:
+        assert np.array_equal(collection.codes(["p"]), collection.codes(["s3"]))
+        assert collection.get(["p"]).metadata == [{"year": 1999}]
+    hits = client.post("/api/search/text", json={"text": "a red circle", "k": 50, "radius": 0}).json()["hits"]
+    assert "t" in {hit["id"] for hit in hits}
