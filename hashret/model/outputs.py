@@ -50,12 +50,6 @@ class TowerOutput:
         """(B, n_bits) ±1 with the gradient of the relaxed codes."""
         return self._signs[:, :n_bits]
 
-    def take(self, rows: Tensor) -> TowerOutput:
-        """The items at (P,) int64 ``rows``, which may repeat."""
-        tokens = None if self.tokens is None else self.tokens[rows]
-        mask = None if self.mask is None else self.mask[rows]
-        return TowerOutput(self.logits[rows], self.pooled[rows], tokens, mask, self.beta)
-
     @cached_property
     def _signs(self) -> Tensor:
         return sign(self.relaxed)

@@ -12,6 +12,7 @@ from hashret.errors import ConfigError
 from hashret.losses import BatchOutputs, Loss
 from hashret.model import CrossModalHasher
 from hashret.model.outputs import TowerOutput
+from hashret.model.rescoring import required
 from hashret.training.config import RunConfig, Stage
 from hashret.training.momentum import Twin
 from hashret.training.pairs import Draw, PairFeatures, VectorTable, mixtures
@@ -105,10 +106,12 @@ class Forward:
         )
 
     def _matcher(self, image: TowerOutput, text: TowerOutput) -> Callable[[Tensor, Tensor], Tensor]:
+        with autocast(self.hasher, self.config):
+            score = required(self.hasher).matcher(image, text)
+
         def match(image_rows: Tensor, text_rows: Tensor) -> Tensor:
             with autocast(self.hasher, self.config):
-                scores: Tensor = self.hasher.reranker(image.take(image_rows), text.take(text_rows))  # type: ignore[misc]
-            return scores.float()
+                return score(image_rows, text_rows)
 
         return match
 

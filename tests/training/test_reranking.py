@@ -8,12 +8,12 @@ import torch
 from torch.nn import functional
 
 from hashret.codes import pack
-from hashret.config import build
+from hashret.config import build, plain
 from hashret.encoders import Encoded
 from hashret.errors import InputError
 from hashret.kernels import hamming
 from hashret.model import CrossModalHasher, ModelConfig
-from hashret.training import PairFeatures
+from hashret.training import PairFeatures, RunConfig, Trainer
 from hashret.training.reranking import rerank_figures
 from hashret.training.validation import batches, logits_of
 
@@ -118,3 +118,15 @@ def test_what_cannot_be_re_ranked_is_said(pairs):
     for wrong in ({"k": 0}, {"n_bits": 25}, {"n_bits": 0}):
         with pytest.raises(InputError, match="1 to 24"):
             rerank_figures(model("fusion"), pairs, **wrong)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stage_trains_the_re_ranker_alone_and_leaves_codes_alone(pairs, kind):
+    stages = [{"name": "matching", "epochs": 2, "batch_size": 8, "train": ["reranker"], "lr": 5e-3}]
+    stages[0]["losses"] = {"matching": {"kind": "matching"}}
+    hasher = model(kind)
+    run = build(RunConfig, {"name": "tiny", "model": plain(hasher.config), "stages": stages})
+    before, scale = hasher.fingerprint, hasher.reranker.scale.item()
+    Trainer(hasher, run, train=pairs, val=pairs, out=None).run()
+    assert hasher.fingerprint == before
+    assert hasher.reranker.scale.item() != scale and hasher.reranker.read.weight.abs().max() > 0
