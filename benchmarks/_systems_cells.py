@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from hashret._files import write_whole
 from hashret.codes import bytes_for
 from hashret.data import Dataset
 from hashret.evaluation import Retrieval
-from hashret.evaluation.files import write_whole
 from hashret.model import CrossModalHasher
 from hashret.training import RunConfig, modality_report, read_config, train
 from hashret.training.features import pair_features, usable
@@ -87,8 +87,9 @@ def compute(cell: Cell, dataset: Dataset, runs: Path) -> dict[str, Any]:
     queries = {f"{n}/{way}": values for n, found in codes.items() for way, values in per_query(found)}
     if result.model.reranker is not None:
         reranked = rerank_figures(result.model, pairs)
-        content["rerank"] = {"k": reranked.k, "before": reranked.before.r_sum, "after": reranked.after.r_sum}
-        for when, found in (("before", reranked.before), ("after", reranked.after)):
+        stages = {"before": reranked.before, "floats": reranked.floats, "after": reranked.after}
+        content["rerank"] = {"k": reranked.k, **{when: found.r_sum for when, found in stages.items()}}
+        for when, found in stages.items():
             queries |= {f"{when}/{way}": values for way, values in per_query(found)}
     queries["owner"] = pairs.owners
     np.savez_compressed(folder / "queries.npz", **queries)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from _systems_cells import Cell
 
+from hashret._files import write_whole
 from hashret.evaluation.figures import write_figures
-from hashret.evaluation.files import write_whole
 from hashret.evaluation.statistics import bootstrap
 from hashret.training import read_config
 from hashret.training.config import Claim
@@ -110,6 +110,7 @@ def _compare(claim: Claim, cells: Cells, runs: Path, first: Cell, second: Cell) 
         "low": found.low,
         "high": found.high,
         "measure": claim.measure,
+        **({"floats": cells[first]["rerank"]["floats"]} if claim.measure == "rerank" else {}),
         **({"AUC": cells[first]["noise"]["noise.AUC"]} if "noise.AUC" in cells[first]["noise"] else {}),
     }
 
@@ -125,7 +126,8 @@ def _system_line(row: dict[str, Any]) -> str:
 
 def _claim_line(row: dict[str, Any]) -> str:
     interval = f" [{row['low']:+.1f}, {row['high']:+.1f}]" if "low" in row else ""
-    tail = f"; false pairs found with AUC {row['AUC']:.3f}" if "AUC" in row else ""
+    tail = f"; the float side's cosine alone gives {row['floats']:.1f}" if "floats" in row else ""
+    tail += f"; false pairs found with AUC {row['AUC']:.3f}" if "AUC" in row else ""
     return (
         f"| {row['system']} | {row['says']}{tail} | {row['with']:.1f} | {row['without']:.1f} | "
         f"{row['difference']:+.1f}{interval} | {_verdict(row)} |"
