@@ -21,6 +21,7 @@ import torch
 from _quality_data import Features, Side
 
 from hashret import FeatureHasher
+from hashret._files import write_whole
 from hashret.baselines import build
 from hashret.baselines.spaces import cca
 from hashret.codes import bytes_for, pack, unpack
@@ -32,7 +33,6 @@ from hashret.evaluation import (
     evaluate_labels,
     evaluate_labels_floats,
 )
-from hashret.evaluation.files import write_whole
 from hashret.training.run import environment
 
 OWN, CCA_FLOAT = "feature-hasher", "cca-float"

@@ -13,8 +13,8 @@ import numpy as np
 from _quality_cells import OWN
 from _quality_data import Features
 
+from hashret._files import write_whole
 from hashret.evaluation import plots
-from hashret.evaluation.files import write_whole
 from hashret.evaluation.report import Commands, Plot, Plots, Report, Table, Text, write_report
 
 KINDS = {"codes": "codes", "asymmetric": "relaxed query"}

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hashret._files import write_whole
 from hashret.data import Dataset, open_dataset
 from hashret.evaluation.figures import environment
-from hashret.evaluation.files import write_whole
 from hashret.training import modality_report, read_config, train
 from hashret.training.features import pair_features, usable
 

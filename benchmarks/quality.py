@@ -53,8 +53,8 @@ def main() -> None:
     from _quality_tables import write
 
     import hashret
+    from hashret._files import write_whole
     from hashret.baselines import BASELINES
-    from hashret.evaluation.files import write_whole
 
     torch.set_num_threads(args.threads)
     hashret.set_num_threads(args.threads)

@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> None:
     """Encode and write ``OUT`` (N, n_bytes) uint8 and ``OUT.ids.json``."""
     import numpy as np
 
+    from hashret._files import write_whole
     from hashret.cli._common import items_of, open_split
-    from hashret.evaluation.files import write_whole
     from hashret.model import CrossModalHasher
 
     model = CrossModalHasher.load(args.model, device=args.device)

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
+    from hashret._files import write_whole
     from hashret.cli._common import open_split, readable
-    from hashret.evaluation.files import write_whole
     from hashret.evaluation.once import TestOnce
     from hashret.model import CrossModalHasher
     from hashret.training.measure import measure

@@ -15,6 +15,7 @@ from zlib import crc32
 
 import numpy as np
 
+from hashret._files import sync_directory
 from hashret.codes import MAX_BITS, Codes
 from hashret.errors import CorruptError, StorageError, VersionError
 
@@ -198,15 +199,6 @@ def block_checksums(codes: Codes, row: int, block_rows: int, before: int) -> Ite
         stop = min(len(codes), start + block_rows - within)
         yield block, crc32(codes[start:stop].data, before if within else 0)
         start = stop
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def cannot_write(path: Path, error: Exception) -> StorageError:

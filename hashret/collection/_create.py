@@ -11,9 +11,10 @@ import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
+from hashret._files import sync_directory
 from hashret.codes import MAX_BITS, bytes_for
 from hashret.collection._catalogue import Catalogue, State
-from hashret.collection._codes_file import CodesFile, Header, cannot_write, file_name, rows_of_a_block, sync_directory
+from hashret.collection._codes_file import CodesFile, Header, cannot_write, file_name, rows_of_a_block
 from hashret.errors import InputError, StorageError
 
 

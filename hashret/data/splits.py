@@ -9,13 +9,12 @@ import hashlib
 import json
 import logging
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from hashret._files import write_whole
 from hashret.data.readers._rows import load_json, read_text
 from hashret.data.records import Dataset, with_splits
 from hashret.errors import DataError
@@ -72,8 +71,11 @@ def split_records(
 
 
 def save_splits(dataset: Dataset, path: str | Path) -> None:
-    """Write the ids of every split, with a checksum, as JSON; the file appears whole or not at all."""
-    path = Path(path)
+    """Write the ids of every split, with a checksum, as JSON; the file appears whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     ids: dict[str, list[str]] = {name: [] for name in dataset.splits}
     for record in dataset:
         if record.split is not None:
@@ -85,14 +87,7 @@ def save_splits(dataset: Dataset, path: str | Path) -> None:
         "checksum": _checksum(ids),
         "splits": ids,
     }
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(content, ensure_ascii=False, indent=1), what="the splits")
 
 
 def load_splits(dataset: Dataset, path: str | Path) -> Dataset:

@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hashret._files import sync_directory
 from hashret._lazy import progress
 from hashret.encoders.base import Encoded, Encoder, single
 from hashret.errors import CorruptError, HashretError, InputError, StorageError
@@ -154,7 +155,7 @@ def cached_prefix(
             try:
                 _compute(encoder, items, part, batch_size=batch_size, label=label)
                 part.replace(entry)
-                _sync_folder(root)
+                sync_directory(root)
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
@@ -204,7 +205,7 @@ def _compute(encoder: Encoder, items: Sequence[Any], part: Path, *, batch_size: 
     for path in part.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    _sync_folder(part)
+    sync_directory(part)
 
 
 def _encoded(encoder: Encoder, items: Sequence[Any], batches: list[list[int]]) -> Iterator[tuple[list[int], Encoded]]:
@@ -297,12 +298,3 @@ def _locked(path: Path) -> Iterator[None]:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _sync_folder(path: Path) -> None:
-    with contextlib.suppress(PermissionError):  # Windows opens no folders
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

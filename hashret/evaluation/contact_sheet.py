@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hashret._files import write_whole
 from hashret._lazy import require
 from hashret.errors import InputError
-from hashret.evaluation.files import write_whole
 from hashret.evaluation.pictures import thumbnail
 from hashret.evaluation.sections import Hit, Query
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hashret.evaluation.files import write_whole
+from hashret._files import write_whole
 
 PACKAGES = (
     "hashret", "numpy", "scipy", "faiss-cpu", "bitarray", "torch", "torchvision", "timm", "transformers", "pillow",

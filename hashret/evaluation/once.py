@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hashret._files import write_whole
 from hashret.errors import CorruptError, InputError, StorageError
-from hashret.evaluation.files import write_whole
 
 
 @dataclass(frozen=True)

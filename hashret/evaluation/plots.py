@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from hashret._files import write_whole
 from hashret._lazy import require
 from hashret.errors import DataError
-from hashret.evaluation.files import write_whole
 from hashret.evaluation.sections import Plot, Plots, Series
 
 # Distinct in hue and in lightness, legible on white and on near-black, and by the colour-blind.

@@ -19,9 +19,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hashret._files import write_whole
 from hashret.config import build
 from hashret.errors import CorruptError, DataError, InputError
-from hashret.evaluation.files import write_whole
 
 RelevanceRule = Literal["labels", "instance"]
 

@@ -15,10 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hashret._files import write_whole
 from hashret.errors import InputError
 from hashret.evaluation import plots
 from hashret.evaluation._style import STYLE
-from hashret.evaluation.files import write_whole
 from hashret.evaluation.pictures import data_uri
 from hashret.evaluation.sections import (
     Commands,

@@ -22,13 +22,10 @@ old file or the new one. Must not know what a payload means.
 
 from __future__ import annotations
 
-import contextlib
 import mmap as mapping
 import os
 import struct
-import tempfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -36,6 +33,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from hashret._files import whole_file
 from hashret.codes import MAX_BITS
 from hashret.errors import CorruptError, StorageError, VersionError
 
@@ -104,7 +102,7 @@ def write_index(path: str | Path, payload: Payload, *, kind: str, n_bits: int, c
     flat = payload.reshape(-1)
     header = _HEADER.pack(_MAGIC, VERSION, kind.encode("ascii"), n_bits, count, len(flat), _BLOCK)
     table = np.zeros(-(-len(flat) // _BLOCK), "<u4")
-    with atomic_file(path) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+    with whole_file(path, what="the index file") as file:
         file.write(header + struct.pack("<I", zlib.crc32(header)))
         for i in range(len(table)):
             block = flat[i * _BLOCK : (i + 1) * _BLOCK].data
@@ -186,51 +184,3 @@ def _read(path: Path, file: BinaryIO, *, mmap: bool) -> StoredIndex:
         checksums=np.frombuffer(tail[:-4], "<u4"),
         block=block,
     )
-
-
-@contextlib.contextmanager
-def atomic_file(path: str | Path) -> Iterator[int]:
-    """A file descriptor to write to; ``path`` gets the content when the block ends well, or stays as it was.
-
-    Raises:
-        StorageError: the directory is missing or read-only, or the disk is full.
-    """
-    path = Path(path)
-    temporary: str | None = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        try:
-            yield descriptor
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-        temporary = None
-        _sync_directory(path.parent)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"the index file {str(path)!r} cannot be written: {error}; what was there before is unchanged"
-        ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename durable; some systems cannot open a directory, and there the rename is all there is."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from hashret._files import write_whole
 from hashret._lazy import require
 from hashret.errors import CorruptError, StorageError
 
@@ -36,16 +36,14 @@ def save(directory: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> 
     """
     serialise = require("safetensors.torch", extra="learn").save
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         before = sorted(directory.glob("tensors-*.safetensors"))
         number = max((int(path.stem.split("-")[1]) for path in before), default=-1) + 1
         content = serialise({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
-        file = directory / f"tensors-{number}.safetensors"
+        file = write_whole(directory / f"tensors-{number}.safetensors", content, what="the checkpoint")
+        facts = {**state, "tensors": file.name, "sha256": hashlib.sha256(content).hexdigest()}
         try:
-            _write(file, content)
-            facts = {**state, "tensors": file.name, "sha256": hashlib.sha256(content).hexdigest()}
-            write_text(directory / _STATE, json.dumps(facts))
-        except OSError:
+            write_whole(directory / _STATE, json.dumps(facts), what="the checkpoint")
+        except StorageError:
             file.unlink(missing_ok=True)
             raise
         for path in before:
@@ -73,25 +71,3 @@ def load(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"the checkpoint in {str(directory)!r} is damaged: {error}; remove the run's directory and train again"
         ) from error
     return deserialise(content), state
-
-
-def write_text(path: Path, text: str) -> None:
-    """Put ``text`` into a file that is there as a whole or not at all.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        _write(part, text.encode("utf-8"))
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageError(f"{str(path)!r} cannot be written: {error}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

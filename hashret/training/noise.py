@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hashret._files import write_whole
 from hashret.config import build
 from hashret.errors import ConfigError, CorruptError, TrainingError
-from hashret.training.checkpoint import write_text
 
 _FORMAT = "hashret noise"
 
@@ -80,7 +80,7 @@ class Corruption:
         """
         content = {"format": _FORMAT, "version": 1, **asdict(self.config)}
         content |= {"owner": self.owner.tolist(), "caption": self.caption.tolist()}
-        write_text(Path(path), json.dumps(content))
+        write_whole(path, json.dumps(content))
 
     @classmethod
     def load(cls, path: str | Path) -> Corruption:

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from hashret._files import write_whole
 from hashret._lazy import require
 from hashret.config import plain
 from hashret.data import Dataset, save_splits
@@ -140,7 +141,7 @@ def train(
         },
         "environment": environment(where),
     }
-    checkpoint.write_text(run_dir / "figures.json", json.dumps(figures, indent=1) + "\n")
+    write_whole(run_dir / "figures.json", json.dumps(figures, indent=1) + "\n")
     best = trainer.best
     return TrainResult(
         out=run_dir,
@@ -190,10 +191,8 @@ def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, *, resume: boo
             raise TrainingError(f"{str(run_dir)!r} is not empty and holds no run; give a new directory")
     try:
         known.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_text(known, json.dumps(settings))
-        checkpoint.write_text(
-            run_dir / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
-        )
+        write_whole(known, json.dumps(settings))
+        write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
         save_splits(dataset, run_dir / "splits.json")
     except StorageError:
         raise

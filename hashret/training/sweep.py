@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hashret._files import write_whole
 from hashret.config import build, override, plain
 from hashret.data import Dataset
 from hashret.errors import ConfigError
-from hashret.training import checkpoint
 from hashret.training.config import RunConfig
 from hashret.training.run import TrainResult, train
 
@@ -86,8 +86,8 @@ def sweep(
         folder = Path(out) / ",".join(f"{key}={value}" for key, value in point).replace("/", "-")
         result = train(varied, dataset, out=folder, **{**options, "resume": True})
         rows.append({**dict(point), **_figures(result)})
-        checkpoint.write_text(Path(out) / "sweep.json", json.dumps(rows, indent=1) + "\n")
-        checkpoint.write_text(Path(out) / "sweep.md", "\n".join(table(rows)) + "\n")
+        write_whole(Path(out) / "sweep.json", json.dumps(rows, indent=1) + "\n")
+        write_whole(Path(out) / "sweep.md", "\n".join(table(rows)) + "\n")
         yield point, result
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hashret._files import write_whole
 from hashret._lazy import progress
 from hashret.errors import ConfigError, TrainingError
 from hashret.losses import LOSSES, Dims, Loss, build_loss
@@ -267,7 +268,7 @@ class Trainer:
         writer = csv.DictWriter(text, list(columns))
         writer.writeheader()
         writer.writerows(self.curves)
-        checkpoint.write_text(self.out / "curves.csv", text.getvalue())
+        write_whole(self.out / "curves.csv", text.getvalue())
 
     # ---- small things
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hashret.errors import ConfigError, CorruptError, DataError, InputError, StorageError
+from hashret.errors import ConfigError, CorruptError, DataError, InputError
 from hashret.evaluation.figures import environment, write_figures
-from hashret.evaluation.files import write_whole
 from hashret.evaluation.once import TestOnce
 from hashret.evaluation.protocols import Protocol, draw_protocol
 
@@ -120,11 +119,3 @@ def test_figures_are_valid_json_with_their_origin(tmp_path: Path) -> None:
     assert content["command"] == "hashret eval model"
     assert content["environment"]["packages"]["numpy"] == np.__version__
     assert environment()["cores"] >= 1
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = write_whole(tmp_path / "a.txt", "old")
-    (tmp_path / "a.txt.part").mkdir()
-    with pytest.raises(StorageError, match="cannot be written"):
-        write_whole(path, "new")
-    assert path.read_text() == "old"

@@ -1,0 +1,88 @@
+"""Writing a file whole: a reader finds the old content or the new, never a part of it.
+
+    .<name>.<random>.part    written and synced, then renamed to <name>, then the directory is synced
+
+A kill leaves the old file and at most a ``.part``; an error (a full disk, missing rights) leaves the old file alone.
+Knows bytes, and nothing of what they mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from hashret.errors import StorageError
+
+
+def write_whole(path: str | Path, content: str | bytes, *, what: str = "") -> Path:
+    """Replace a file at once, making its directory where it is missing.
+
+    Args:
+        path: where to.
+        content: text is written as UTF-8.
+        what: it is, for the error: "the checkpoint".
+
+    Raises:
+        StorageError: the disk or the path refuses; what was there before is unchanged.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(path, what, error) from error
+    with whole_file(path, what=what) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+    return path
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path, *, what: str = "") -> Iterator[BinaryIO]:
+    """A file to write to; ``path`` has its content when the block ends well, and stays as it was otherwise.
+
+    Args:
+        path: where to, in a directory that exists.
+        what: it is, for the error: "the index file".
+
+    Raises:
+        StorageError: the directory is missing or read-only, or the disk is full.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise _refused(path, what, error) from error
+
+
+def sync_directory(directory: str | Path) -> None:
+    """Make names in a directory durable; Windows opens no directories, and there the rename is all there is."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refused(path: Path, what: str, error: OSError) -> StorageError:
+    return StorageError(
+        f"{what + ' ' if what else ''}{str(path)!r} cannot be written: {error}; what was there before is unchanged: "
+        f"make room, give rights or name another place"
+    )

@@ -1,0 +1,78 @@
+"""Files are written whole or not at all, whatever interrupts the writing."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hashret._files import whole_file, write_whole
+from hashret.errors import StorageError
+
+KILLED = """
+import os, signal, sys
+from hashret._files import whole_file
+with whole_file(sys.argv[1]) as file:
+    file.write(b"new " * 100_000)
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_with_the_rights_of_any_new_file(tmp_path: Path) -> None:
+    path = write_whole(tmp_path / "new" / "folder" / "wörter.json", "old")
+    assert write_whole(path, "neu ✓").read_text(encoding="utf-8") == "neu ✓"
+    assert write_whole(path, b"\x00\xff").read_bytes() == b"\x00\xff"
+    (tmp_path / "plain").touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+    longest = tmp_path / ("ä" * 120)
+    assert write_whole(longest, "x").exists()
+    assert names(path.parent) == ["wörter.json"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    path = write_whole(tmp_path / "a.txt", "old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # Python ignores the signal, and the write fails
+    try:
+        with pytest.raises(StorageError, match=r"the figures '.*a\.txt' cannot be written: .*unchanged"):
+            write_whole(path, "new" * 100, what="the figures")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (path.read_text(), names(tmp_path)) == ("old", ["a.txt"])
+
+
+def test_an_error_in_the_midst_leaves_the_old_file(tmp_path: Path) -> None:
+    path = write_whole(tmp_path / "a.txt", "old")
+    for error in (ValueError("the content cannot be made"), KeyboardInterrupt()):
+        with pytest.raises(type(error)), whole_file(path) as file:
+            file.write(b"half of it")
+            raise error
+    assert (path.read_text(), names(tmp_path)) == ("old", ["a.txt"])
+
+
+def test_a_kill_in_the_midst_leaves_the_old_file(tmp_path: Path) -> None:
+    path = write_whole(tmp_path / "a.txt", "old")
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)]).returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+    assert write_whole(path, "new").read_text() == "new"
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for place in (tmp_path / "file" / "a.txt", tmp_path / "folder"):
+        with pytest.raises(StorageError, match="cannot be written"):
+            write_whole(place, "x")
+    with pytest.raises(StorageError, match="cannot be written"), whole_file(tmp_path / "none" / "a.txt"):
+        raise AssertionError("there is no file to write to")
+    assert names(tmp_path) == ["file", "folder"] and not names(tmp_path / "folder")
