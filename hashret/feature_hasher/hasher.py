@@ -19,21 +19,26 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from hashret._files import write_whole
 from hashret.codes import Codes
 from hashret.encoders import EncoderConfig
 from hashret.errors import ConfigError, CorruptError, DataError, InputError, StorageError
 from hashret.evaluation import evaluate_codes
-from hashret.evaluation.files import write_whole
-from hashret.feature_hasher.inputs import Floats, matrix_of, owners_of, pairs_of
+from hashret.feature_hasher.inputs import Floats, labels_of, matrix_of, owners_of, pairs_of
 from hashret.model import CrossModalHasher, HeadConfig, ModelConfig, TowerConfig
 from hashret.model.devices import pick_device
 from hashret.registry import nearest
 from hashret.training import RunConfig, Selection, Stage, Trainer
-from hashret.training.features import fit_adapters
-from hashret.training.pairs import steps_of
+from hashret.training.features import calibrate, fit_adapters
+from hashret.training.pairs import PairFeatures, steps_of
 from hashret.training.trainer import derive_seed
+from hashret.training.validation import logits_of
 
 BATCH = 1024  # rows encoded together
+# of a fit without and with labels. Labels are learned by heart where the pairs that are searched are those learned from
+REGULARISED = {"dropout": 0.5, "input_dropout": 0.5, "lr": 1.5e-3}
+LABELLED = {"dropout": 0.1, "input_dropout": 0.0, "lr": 5e-3}
+PROXIES = {"kind": "proxies", "space": "code", "match": "softmax", "temperature": 0.5}
 # of the loss's terms: codes are what is stored, and a little weight on floats keeps them from over-fitting
 WEIGHTS = {"code_weight": 1.0, "float_weight": 0.05, "cross_weight": 0.25}
 ROUNDS = 10  # validations of a fit
@@ -53,16 +58,17 @@ class FeatureHasher:
         n_bits: length of a whole code.
         code_lengths: prefixes that are trained to be codes, in bits; None: the powers of two from 16 to ``n_bits``.
         hidden: width of the head's hidden layer.
-        dropout: behind the hidden layer.
-        input_dropout: before the hidden layer.
+        dropout: behind the hidden layer; None: 0.5, and 0.1 with labels.
+        input_dropout: before the hidden layer; None: 0.5, and 0 with labels.
         mix: share of pairs whose text is a random mixture of all texts of its item; nothing where an item has one.
         passes: times that training goes through the items; None: 20, but 400 steps at least and 5,000 at most.
         batch_size: pairs in a step; each is contrasted with all others.
-        lr: the peak learning rate.
+        lr: the peak learning rate; None: 0.0015, and 0.005 with labels.
         weight_decay: AdamW's.
-        temperature: of the contrast.
+        temperature: of the contrast between pairs; with labels there is none.
         validation_fraction: share of the items held out to choose the best moment of training, 1,000 items at most.
-            0, or a share of fewer than 20 items: none is held out, and training runs to its end.
+            0, or a share of fewer than 20 items: none is held out, and training runs to its end. With labels none is
+            either: what is searched then are mostly the items that were learned from.
         patience: stop after so many validations (of about 10) without a better figure; None: never.
         seed: of everything random.
         device: ``cpu``, ``cuda`` (``cuda:1``), or ``auto``: a GPU where there is one.
@@ -88,12 +94,12 @@ class FeatureHasher:
         n_bits: int = 256,
         code_lengths: tuple[int, ...] | None = None,
         hidden: int = 512,
-        dropout: float = 0.5,
-        input_dropout: float = 0.5,
+        dropout: float | None = None,
+        input_dropout: float | None = None,
         mix: float = 0.5,
         passes: int | None = None,
         batch_size: int = 512,
-        lr: float = 1.5e-3,
+        lr: float | None = None,
         weight_decay: float = 0.05,
         temperature: float = 1 / 15,
         validation_fraction: float = 0.1,
@@ -117,7 +123,9 @@ class FeatureHasher:
         self.seed = seed
         self.device = device
 
-    def fit(self, X: ArrayLike, Y: ArrayLike, *, owner: ArrayLike | None = None) -> Self:
+    def fit(
+        self, X: ArrayLike, Y: ArrayLike, *, owner: ArrayLike | None = None, labels: ArrayLike | None = None
+    ) -> Self:
         """Learn from pairs.
 
         Args:
@@ -125,6 +133,8 @@ class FeatureHasher:
             Y: (M, D_text) features of texts.
             owner: (M,) int, the row of ``X`` that each text belongs to, in any order, at least one a row; None: row i
                 of ``Y`` belongs to row i of ``X``.
+            labels: (N,) one label a picture, or (N, C) of zeros and ones; items that share one are then what a search
+                should find. None: only an item's own texts are.
 
         Raises:
             DataError: features that are not finite matrices, or pairs that do not fit.
@@ -138,14 +148,15 @@ class FeatureHasher:
         order = np.argsort(owners, kind="stable")
         texts, owners = texts[order], owners[order]
         where = pick_device(self.device)
-        model_config = self._model_config(images.shape[1], texts.shape[1])
-        learned, held = self._split(len(images))
-        train = pairs_of(images, texts, owners, learned, where)
+        shared = labels_of(labels, len(images))
+        model_config = self._model_config(images.shape[1], texts.shape[1], labelled=shared is not None)
+        learned, held = self._split(len(images)) if shared is None else (np.arange(len(images)), np.arange(0))
+        train = pairs_of(images, texts, owners, learned, where, labels=shared)
         val = pairs_of(images, texts, owners, held, where) if len(held) else train
         config = RunConfig(
             name="feature-hasher",
             model=model_config,
-            stages=(self._stage(len(learned), rounds=ROUNDS if len(held) else 1),),
+            stages=self._stages(len(learned), rounds=ROUNDS if len(held) else 1, labelled=shared is not None),
             seed=int(self.seed),
             selection=Selection("rSum", n_bits=model_config.code_lengths),
         )
@@ -155,6 +166,9 @@ class FeatureHasher:
         fit_adapters(model, train)
         trainer = Trainer(model, config, train=train, val=val, out=None)
         trainer.run()
+        if shared is None:
+            _halve(model, train)
+        calibrate(model, train)
         self.model_, self.curves_ = model, trainer.curves
         self.n_features_in_, self.n_text_features_in_ = images.shape[1], texts.shape[1]
         return self
@@ -282,11 +296,11 @@ class FeatureHasher:
 
     # ---- parts of fit
 
-    def _model_config(self, image_width: int, text_width: int) -> ModelConfig:
+    def _model_config(self, image_width: int, text_width: int, *, labelled: bool) -> ModelConfig:
         lengths = self.code_lengths
         if lengths is None:
             lengths = tuple(2**power for power in range(4, 32) if 2**power <= self.n_bits)
-        head = HeadConfig(hidden=self.hidden, dropout=self.dropout, input_dropout=self.input_dropout)
+        head = self._head(labelled=labelled)
         widths = {"image": image_width, "text": text_width}
         towers = {
             modality: TowerConfig(
@@ -297,6 +311,15 @@ class FeatureHasher:
         }
         return ModelConfig(int(self.n_bits), towers, tuple(sorted({*map(int, lengths), int(self.n_bits)})))
 
+    def _head(self, *, labelled: bool) -> HeadConfig:
+        dropout, before = (self._chosen(name, labelled=labelled) for name in ("dropout", "input_dropout"))
+        return HeadConfig(hidden=self.hidden, dropout=dropout, input_dropout=before)
+
+    def _chosen(self, name: str, *, labelled: bool) -> float:
+        """A parameter, or what is chosen where it is None."""
+        value: float | None = getattr(self, name)
+        return (LABELLED if labelled else REGULARISED)[name] if value is None else value
+
     def _split(self, n_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to learn from and rows held out, each ascending."""
         if not 0 <= self.validation_fraction < 1:
@@ -306,7 +329,7 @@ class FeatureHasher:
         order = np.random.default_rng(derive_seed(int(self.seed), "held out", 0)).permutation(n_items)
         return np.sort(order[count:]), np.sort(order[:count])
 
-    def _stage(self, n_items: int, *, rounds: int) -> Stage:
+    def _stages(self, n_items: int, *, rounds: int, labelled: bool) -> tuple[Stage, ...]:
         a_pass = steps_of(n_items, batch_size=self.batch_size, captions=1, passes=1)
         if self.passes is None:
             steps = min(max(PASSES * a_pass, FEWEST_STEPS), MOST_STEPS)
@@ -316,17 +339,24 @@ class FeatureHasher:
         if passes < 1:
             raise ConfigError(f"passes must be at least 1, and is {passes}; None chooses")
         a_round = max(1, round(passes / rounds))
-        return Stage(
+        stage = Stage(
             name="heads",
             epochs=max(1, round(passes / a_round)),
             passes=a_round,
             batch_size=self.batch_size,
-            lr=self.lr,
+            lr=self._chosen("lr", labelled=labelled),
             weight_decay=self.weight_decay,
             mix=self.mix,
             patience=self.patience,
-            losses={"joint": {"kind": "joint_infonce", "temperature": self.temperature, **WEIGHTS}},
+            losses=self._losses(n_items, labelled=labelled),
         )
+        return (stage,)
+
+    def _losses(self, n_items: int, *, labelled: bool) -> dict[str, dict[str, Any]]:
+        """Label -> loss, as in the configuration of a stage."""
+        if labelled:
+            return {"proxies": PROXIES}
+        return {"joint": {"kind": "joint_infonce", "temperature": self.temperature, **WEIGHTS}}
 
     def _model(self) -> CrossModalHasher:
         if not hasattr(self, "model_"):
@@ -346,6 +376,19 @@ class FeatureHasher:
                 f"{type(self).__name__} is expecting {width} features as input"
             )
         return values
+
+
+@torch.no_grad()
+def _halve(model: CrossModalHasher, pairs: PairFeatures) -> None:
+    """Shift each modality's logits so that every bit is on for half of its training items.
+
+    Closes what gap between the modalities the training left: on Flickr8k's validation split 1.4 points of rSum of 251
+    at 256 bits, for nothing.
+    """
+    for modality in model.towers:
+        middle = np.median(logits_of(model, modality, getattr(pairs, modality)), axis=0)
+        bias = model.tower(modality).head.linear.bias
+        bias -= torch.from_numpy(middle).to(bias)
 
 
 def _defaults(cls: type) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from hashret.baselines.base import label_matrix
 from hashret.errors import DataError
 from hashret.training import PairFeatures
 from hashret.training.pairs import VectorTable
@@ -79,8 +80,28 @@ def owners_of(owner: ArrayLike | None, n_images: int, n_texts: int) -> NDArray[n
     return owners.astype(np.int64)
 
 
+def labels_of(labels: ArrayLike | None, n_images: int) -> NDArray[np.bool_] | None:
+    """(N, C) bool, from that or from one label a picture, or None.
+
+    Raises:
+        DataError: labels that do not fit, or a single one for all.
+    """
+    if labels is None:
+        return None
+    matrix = label_matrix(labels, n_images) > 0
+    if matrix.shape[1] < 2:
+        raise DataError("all labels are the same, and nothing can be learned from them; leave labels out")
+    return matrix
+
+
 def pairs_of(
-    images: Floats, texts: Floats, owners: NDArray[np.int64], rows: NDArray[np.int64], where: torch.device
+    images: Floats,
+    texts: Floats,
+    owners: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    where: torch.device,
+    *,
+    labels: NDArray[np.bool_] | None = None,
 ) -> PairFeatures:
     """The items at ascending ``rows`` with all of their texts."""
     place = np.full(len(images), -1)
@@ -90,4 +111,5 @@ def pairs_of(
         VectorTable(torch.from_numpy(images[rows]).to(where)),
         VectorTable(torch.from_numpy(texts[theirs]).to(where)),
         torch.from_numpy(place[owners[theirs]]),
+        labels=None if labels is None else torch.from_numpy(labels[rows]),
     )

@@ -1,0 +1,92 @@
+"""Trained heads of the literature, run by the engine of ``FeatureHasher``: only the head and the stages differ.
+
+    codes = DJSRH(n_bits=64).fit(X, Y).encode_images(X)
+
+What they are compared for is their loss: features, batches, validation and the loop are those of every trained system,
+and codes are nested, so that one fit serves all lengths. What a paper does otherwise is said in its class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hashret.errors import InputError
+from hashret.feature_hasher.hasher import FeatureHasher
+from hashret.model import HeadConfig
+from hashret.training import Stage
+
+
+class DJSRH(FeatureHasher):
+    """Deep joint-semantics reconstructing hashing: codes reproduce one similarity of both features, without labels.
+
+    tanh grows three times steeper in the course of training. The paper trains the image network too, with SGD and
+    batches of 32.
+
+    *Source:* Su, Zhong & Zhang, ICCV 2019; see ``hashret.losses.djsrh.JointSemantics``.
+    """
+
+    def _stages(self, n_items: int, *, rounds: int, labelled: bool) -> tuple[Stage, ...]:
+        (stage,) = super()._stages(n_items, rounds=rounds, labelled=labelled)
+        return (replace(stage, beta=(1.0, 3.0)),)
+
+    def _losses(self, n_items: int, *, labelled: bool) -> dict[str, dict[str, Any]]:
+        return {"semantics": {"kind": "joint_semantics"}}
+
+
+class UCCH(FeatureHasher):
+    """Unsupervised contrastive cross-modal hashing: a memory of binary codes, and a ranking loss.
+
+    The paper's heads are 8,192 wide; these are as wide as every other here.
+
+    *Source:* Hu et al., TPAMI 2023; see ``hashret.losses.ucch.BinaryMemory``.
+    """
+
+    def _losses(self, n_items: int, *, labelled: bool) -> dict[str, dict[str, Any]]:
+        return {"memory": {"kind": "binary_memory", "memory": n_items}}
+
+
+class DSPH(FeatureHasher):
+    """Deep semantic-aware proxy hashing: a linear head, and a proxy for every label. ``fit`` needs labels.
+
+    The paper trains CLIP too.
+
+    *Source:* Huo et al., TCSVT 2024; see ``hashret.losses.proxies.Proxies``.
+    """
+
+    def _head(self, *, labelled: bool) -> HeadConfig:
+        return HeadConfig(kind="linear")
+
+    def _losses(self, n_items: int, *, labelled: bool) -> dict[str, dict[str, Any]]:
+        if not labelled:
+            raise InputError("DSPH learns from labels, and fit was given none")
+        return {"proxies": {"kind": "proxies"}}
+
+
+class CMDN(FeatureHasher):
+    """Cross-media multiple deep networks, in the closest form that this engine has.
+
+    Two stages: first each modality's own structure and the correlation of pairs are learnt side by side (distances
+    inside a modality are preserved; pairs are pulled together), then both representations are joined and tuned for
+    ranking, and made binary. The paper stacks auto-encoders and restricted Boltzmann machines, which are not rebuilt
+    here, and compares floats.
+
+    *Source:* Peng, Huang & Qi, "Cross-media shared representation by hierarchical learning with multiple deep
+    networks", IJCAI 2016.
+    """
+
+    def _stages(self, n_items: int, *, rounds: int, labelled: bool) -> tuple[Stage, ...]:
+        (stage,) = super()._stages(n_items, rounds=max(2, rounds), labelled=labelled)
+        inside = {"kind": "distillation", "teacher": "features", "space": "relaxed", "match": "square"}
+        between = {"kind": "infonce", "between": ["relaxed", "relaxed"], "temperature": self.temperature}
+        half = max(1, stage.epochs // 2)
+        ranking = {"kind": "triplet", "negatives": "mean"}
+        return (
+            replace(stage, name="separate", epochs=half, losses={"inside": inside, "between": between}),
+            replace(
+                stage,
+                name="joint",
+                epochs=half,
+                losses={"ranking": ranking, "between": between, "binary": {"kind": "quantisation", "weight": [0, 0.1]}},
+            ),
+        )

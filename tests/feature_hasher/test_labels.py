@@ -1,0 +1,91 @@
+"""With labels the hasher finds what shares one; heads of the literature learn by the same engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hashret.baselines import BASELINES, build
+from hashret.codes import check_codes, unpack
+from hashret.errors import DataError, InputError
+from hashret.evaluation import evaluate_codes, evaluate_labels
+from hashret.feature_hasher import TRAINED, FeatureHasher
+
+N, N_TEST, N_BITS = 400, 120, 32
+
+
+def _world() -> dict[str, np.ndarray]:
+    """Pairs of four classes, in spaces of 20 and 12 dimensions; classes are no linear function of either."""
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(N + N_TEST, 8))
+    labels = 2 * (hidden[:, 0] * hidden[:, 1] > 0) + (hidden[:, 2] > 0)
+    views = [hidden @ rng.normal(size=(8, d)) + 0.1 * rng.normal(size=(len(hidden), d)) for d in (20, 12)]
+    return {"X": views[0], "Y": views[1], "labels": labels}
+
+
+WORLD = _world()
+
+
+def _fit(name: str, **options: object) -> FeatureHasher:
+    parameters = {"n_bits": N_BITS, "code_lengths": (16,), "hidden": 64, "passes": 60, "batch_size": 100, "lr": 5e-3}
+    hasher = TRAINED.load(name)(**{**parameters, "dropout": 0.1, "input_dropout": 0.0, **options})
+    return hasher.fit(WORLD["X"][:N], WORLD["Y"][:N], labels=WORLD["labels"][:N])
+
+
+def _map(method: object, n_bits: int = N_BITS) -> float:
+    codes = method.encode_texts(WORLD["Y"][N:]), method.encode_images(WORLD["X"][:N])  # type: ignore[attr-defined]
+    cut = [code[:, : n_bits // 8] for code in codes]
+    return evaluate_labels(
+        *cut, WORLD["labels"][N:], WORLD["labels"][:N], n_bits=n_bits, measures=("AP@all",)
+    )["AP@all"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def supervised() -> FeatureHasher:
+    return _fit("feature-hasher")
+
+
+def test_labels_are_what_a_search_finds(supervised: FeatureHasher) -> None:
+    linear = build("scm-seq", n_bits=N_BITS).fit(WORLD["X"][:N], WORLD["Y"][:N], WORLD["labels"][:N])
+    assert _map(supervised) > _map(linear) + 0.1
+    assert _map(supervised, 16) > _map(linear, 16) + 0.1
+
+
+def test_one_label_a_picture_or_a_row_of_zeros_and_ones(supervised: FeatureHasher) -> None:
+    rows = np.eye(4)[WORLD["labels"][:N]]
+    again = FeatureHasher(**supervised.get_params()).fit(WORLD["X"][:N], WORLD["Y"][:N], labels=rows)
+    np.testing.assert_array_equal(again.encode_images(WORLD["X"]), supervised.encode_images(WORLD["X"]))
+    X, Y = WORLD["X"][:30], WORLD["Y"][:30]
+    with pytest.raises(DataError, match="one row for each of the 30"):
+        FeatureHasher().fit(X, Y, labels=np.zeros(20))
+    with pytest.raises(DataError, match="all labels are the same"):
+        FeatureHasher().fit(X, Y, labels=np.zeros(30))
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED.names() if name != "feature-hasher"])
+def test_heads_of_the_literature_learn_and_come_back(name: str, tmp_path) -> None:
+    hasher = _fit(name)
+    codes = hasher.encode_images(WORLD["X"][N:]), hasher.encode_texts(WORLD["Y"][N:])
+    check_codes(codes[0], n_bits=N_BITS)
+    if name == "dsph":
+        assert _map(hasher) > 0.35  # chance is 0.25
+        with pytest.raises(InputError, match="DSPH learns from labels"):
+            hasher.fit(WORLD["X"], WORLD["Y"])
+    else:
+        result = evaluate_codes(*codes, np.arange(N_TEST), n_bits=N_BITS)
+        assert result.r_sum > 4 * result.chance_r_sum
+    hasher.save(tmp_path / "model")
+    again = type(hasher).load(tmp_path / "model")
+    np.testing.assert_array_equal(again.encode_texts(WORLD["Y"][N:]), codes[1])
+    assert again.get_params() == hasher.get_params()
+
+
+def test_bits_are_on_for_half_of_the_pairs_without_labels() -> None:
+    hasher = FeatureHasher(n_bits=16, hidden=16, passes=20, validation_fraction=0).fit(WORLD["X"][:N], WORLD["Y"][:N])
+    for codes in (hasher.encode_images(WORLD["X"][:N]), hasher.encode_texts(WORLD["Y"][:N])):
+        np.testing.assert_allclose(unpack(codes, n_bits=16).mean(axis=0), 0.5, atol=0.01)
+    assert 0.3 < np.abs(hasher.transform(WORLD["X"][:N])).mean() < 0.6  # not saturated
+
+
+def test_no_two_methods_share_a_name() -> None:
+    assert not set(TRAINED.names()) & set(BASELINES.names())
