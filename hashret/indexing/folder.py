@@ -16,20 +16,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hashret._lazy import progress
 from hashret.collection import Collection
 from hashret.data import Skipped
-from hashret.engine import Engine
+from hashret.engine import Engine, Model, open_model
 from hashret.errors import DataError, InputError, MismatchError
 from hashret.indexing.facts import facts_of
 from hashret.indexing.walk import Found, walk_folder
-
-if TYPE_CHECKING:
-    from hashret.model import CrossModalHasher
 
 COMMIT = 256  # pictures stored at a time: seconds of work, and few enough commits
 _READ = 10_000  # items of a collection read at a time
@@ -104,7 +101,7 @@ class FolderIndex:
         root: str | Path,
         out: str | Path,
         *,
-        model: CrossModalHasher | str | Path | None = None,
+        model: Model | str | Path | None = None,
         n_bits: int | None = None,
         batch_size: int = 32,
         device: str = "auto",
@@ -355,11 +352,9 @@ def _unchanged(found: Found) -> bool:
     return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)
 
 
-def _create(out: Path, model_path: Path, *, n_bits: int | None, device: str) -> CrossModalHasher:
+def _create(out: Path, model_path: Path, *, n_bits: int | None, device: str) -> Model:
     """An empty collection, and the model that is to fill it."""
-    from hashret.model import CrossModalHasher
-
-    model = CrossModalHasher.load(model_path, device=device)
+    model = open_model(model_path, device=device)
     if n_bits is not None and not 1 <= n_bits <= model.n_bits:
         raise InputError(f"n_bits must lie between 1 and the model's {model.n_bits}, and is {n_bits}")
     Collection.create(

@@ -27,10 +27,11 @@ READERS = Registry(
         "pairs": "hashret.data.readers.tables:read_pairs",
         "karpathy": "hashret.data.readers.karpathy:read_karpathy",
         "folder": "hashret.data.readers.folder:read_folder",
+        "shards": "hashret.data.readers.shards:read_shards",
     },
 )
 
-_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".token": "pairs"}
+_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".token": "pairs", ".tar": "shards"}
 
 
 def detect(path: Path) -> str:
@@ -40,7 +41,8 @@ def detect(path: Path) -> str:
         DataError: there is no such path, or its format cannot be told.
     """
     if path.is_dir():
-        return "folder"
+        pictures = any(file.suffix.lower() in PICTURES for file in path.iterdir())
+        return "shards" if any(path.glob("*.tar")) and not pictures else "folder"
     if not path.exists():
         raise DataError(
             f"there is no data {str(path)!r}; give a JSON-lines, CSV or Karpathy file, a folder of pictures, "

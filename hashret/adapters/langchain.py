@@ -1,0 +1,167 @@
+"""LangChain's vector store over a collection, and a model as LangChain's embeddings.
+
+A vector becomes a code by its signs, so any ``Embeddings`` can fill a store; those of a hashret model are made for it.
+The text of a document is kept in the metadata under ``text_key``, beside the document's own, and a ``filter`` is a
+filter of ``Collection.search``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hashret._lazy import require
+from hashret.codes import pack
+from hashret.collection import Collection
+from hashret.engine import open_model
+from hashret.errors import InputError
+
+if TYPE_CHECKING:
+    from hashret.engine import Model
+
+documents = require("langchain_core.documents", extra="langchain")
+embeddings_api = require("langchain_core.embeddings", extra="langchain")
+vectorstores = require("langchain_core.vectorstores", extra="langchain")
+
+
+class HashretEmbeddings(embeddings_api.Embeddings):  # type: ignore[misc, name-defined]
+    """Relaxed codes of a hashret model as LangChain's embeddings; their signs are the bits.
+
+    Args:
+        model: a loaded model, or its directory.
+        n_bits: the first so many only.
+    """
+
+    def __init__(self, model: Model | str | Path, *, n_bits: int | None = None) -> None:
+        self.model: Any = open_model(model) if isinstance(model, str | Path) else model
+        self.n_bits = n_bits
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """One vector a text."""
+        vectors: list[list[float]] = self.model.encode("text", texts, relaxed=True, n_bits=self.n_bits).tolist()
+        return vectors
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of one text."""
+        return self.embed_documents([text])[0]
+
+
+class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-defined]
+    """A collection as a LangChain vector store. Scores are distances: the fewer bits differ, the better.
+
+    Args:
+        collection: open, for writing where documents are to be added.
+        embedding: whose vectors have as many dimensions as the collection has bits.
+        text_key: the metadata field that holds a document's text.
+    """
+
+    def __init__(self, collection: Collection, embedding: Any, *, text_key: str = "text") -> None:
+        self.collection = collection
+        self._embedding, self._text_key = embedding, text_key
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: list[str],
+        embedding: Any,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        path: str | Path | None = None,
+        text_key: str = "text",
+        **kwargs: Any,
+    ) -> HashretVectorStore:
+        """A store with these texts, in a new collection at ``path``; in a temporary one without.
+
+        Raises:
+            StorageError: there is something at ``path``.
+        """
+        temporary = tempfile.TemporaryDirectory(prefix="hashret-") if path is None else None
+        place = Path(path) if temporary is None else Path(temporary.name) / "texts.hashret"  # type: ignore[arg-type]
+        n_bits = len(embedding.embed_query("width"))
+        store = cls(Collection.create(place, n_bits=n_bits), embedding, text_key=text_key)
+        store._temporary = temporary  # deleted with the store
+        store.add_texts(texts, metadatas, ids=ids)
+        return store
+
+    @property
+    def embeddings(self) -> Any:
+        """What makes the vectors."""
+        return self._embedding
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Store texts, in place of those with the same ids; their ids, drawn at random where none are given.
+
+        Raises:
+            InputError: texts, metadata and ids are not equally many, or a metadatum is called like ``text_key``.
+        """
+        texts = list(texts)
+        if not texts:
+            return []
+        if any(given is not None and len(given) != len(texts) for given in (metadatas, ids)):
+            raise InputError(f"{len(texts)} texts need as many metadata and ids")
+        if any(self._text_key in metadata for metadata in metadatas or ()):
+            raise InputError(f"the metadata field {self._text_key!r} is the text's own; choose another text_key")
+        names = [id or str(uuid.uuid4()) for id in ids or [None] * len(texts)]
+        stored = [{**metadata, self._text_key: text} for text, metadata in zip(texts, metadatas or [{}] * len(texts))]
+        self.collection.upsert(self._codes(self._embedding.embed_documents(texts)), names, stored)
+        return names
+
+    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
+        """Remove these documents, or all; unknown ids are passed over."""
+        self.collection.delete([id for id in (self.collection if ids is None else ids) if id in self.collection])
+        return True
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Any]:
+        """The documents with these ids; unknown ids are passed over."""
+        items = self.collection.get([id for id in ids if id in self.collection])
+        return [self._document(id, metadata) for id, metadata in zip(items.ids, items.metadata)]
+
+    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Any]:
+        """The ``k`` nearest documents; ``filter`` narrows them by metadata."""
+        return [document for document, _ in self.similarity_search_with_score(query, k, **kwargs)]
+
+    def similarity_search_with_score(self, query: str, k: int = 4, **kwargs: Any) -> list[tuple[Any, float]]:
+        """The ``k`` nearest documents with their distances."""
+        return self._search(self._embedding.embed_query(query), k, **kwargs)
+
+    def similarity_search_by_vector(self, embedding: list[float], k: int = 4, **kwargs: Any) -> list[Any]:
+        """The ``k`` documents nearest to the code of a vector."""
+        return [document for document, _ in self._search(embedding, k, **kwargs)]
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        return lambda distance: 1.0 - distance / self.collection.n_bits
+
+    def _search(
+        self, vector: list[float], k: int, *, filter: dict[str, Any] | None = None, **kwargs: Any
+    ) -> list[tuple[Any, float]]:
+        hits = self.collection.search(self._codes([vector]), k, where=filter)
+        return [
+            (self._document(id, metadata), float(distance))
+            for id, distance, metadata in zip(hits.ids[0], hits.distances[0], hits.metadata[0])
+            if id is not None
+        ]
+
+    def _codes(self, vectors: list[list[float]]) -> np.ndarray:
+        return pack(np.asarray(vectors, np.float32))
+
+    def _document(self, id: Any, metadata: dict[str, Any] | None) -> Any:
+        """A document; an item that this store did not make has its first caption as text, or none."""
+        rest = dict(metadata or {})
+        text = rest.pop(self._text_key, None)
+        if text is None:
+            text = next(iter(rest.get("captions") or ()), "")
+        return documents.Document(id=str(id), page_content=str(text), metadata=rest)

@@ -1,0 +1,119 @@
+"""Tar shards in the form of the package webdataset: files of one item share a key and lie together.
+
+    000000000.jpg   the picture's file as it is       000000000.txt   its captions, one a line
+    000000000.json  id, captions, labels, split and metadata
+    000000000.code.npy                                its code (n_bytes,) uint8, from a collection
+
+Plain tarfile: the same items give the same bytes. Reading them back is ``open_dataset("shards/")``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hashret.collection import Collection
+from hashret.data import Dataset
+from hashret.errors import DataError, InputError, StorageError
+
+_READ = 1000  # items of a collection read at a time
+
+
+def write_shards(source: Dataset | Collection, out: str | Path, *, per_shard: int = 1000) -> list[Path]:
+    """Write the items of a data set, or of a collection with their codes, as tar shards.
+
+    Args:
+        source: pictures are taken from ``Record.image``, or from the metadata field ``image``.
+        out: a folder, made where it is missing, for 000000.tar, 000001.tar, ….
+        per_shard: items of a shard.
+
+    Returns:
+        The shards.
+
+    Raises:
+        InputError: ``per_shard`` is not positive.
+        DataError: a picture cannot be read.
+        StorageError: a shard exists already, or cannot be written.
+    """
+    if per_shard < 1:
+        raise InputError(f"per_shard must be at least 1, and is {per_shard}")
+    folder, shards = Path(out), list[Path]()
+    items = _of_collection(source) if isinstance(source, Collection) else _of_dataset(source)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.glob("*.tar")):
+            raise StorageError(f"there are shards in {str(folder)!r} already; choose another folder, or delete them")
+        writer: tarfile.TarFile | None = None
+        for number, (image, code, about) in enumerate(items):
+            if number % per_shard == 0:
+                _finish(writer, shards)
+                shards.append(folder / f"{len(shards):06d}.tar")
+                writer = tarfile.open(_part(shards[-1]), "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+            assert writer is not None
+            _write(writer, f"{number:09d}", image, code, about)
+        _finish(writer, shards)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"the shards cannot be written in {str(folder)!r}: {error.strerror or error}") from error
+    finally:
+        for shard in shards:
+            _part(shard).unlink(missing_ok=True)
+    return shards
+
+
+def _of_dataset(dataset: Dataset) -> Iterator[tuple[Path | None, None, dict[str, Any]]]:
+    for record in dataset:
+        about = {**record.metadata, "id": record.id, "captions": list(record.captions), "labels": list(record.labels)}
+        yield record.image, None, about | ({"split": record.split} if record.split is not None else {})
+
+
+def _of_collection(collection: Collection) -> Iterator[tuple[Path | None, np.ndarray, dict[str, Any]]]:
+    ids = list(collection)
+    for first in range(0, len(ids), _READ):
+        items = collection.get(ids[first : first + _READ])
+        for id, code, metadata in zip(*items):
+            about = {**metadata, "id": id}
+            image = about.pop("image", None)
+            yield Path(image) if isinstance(image, str) else None, code, about
+
+
+def _write(
+    writer: tarfile.TarFile, key: str, image: Path | None, code: np.ndarray | None, about: dict[str, Any]
+) -> None:
+    if image is not None:
+        try:
+            content = image.read_bytes()
+        except OSError as error:
+            raise DataError(f"the picture {str(image)!r} cannot be read: {error.strerror or error}") from error
+        _member(writer, key + (image.suffix.lower() or ".jpg"), content)
+    captions = about.get("captions")
+    if captions:
+        _member(writer, f"{key}.txt", "\n".join(" ".join(str(text).split()) for text in captions).encode())
+    _member(writer, f"{key}.json", json.dumps(about, ensure_ascii=False).encode())
+    if code is not None:
+        stream = io.BytesIO()
+        np.save(stream, code)
+        _member(writer, f"{key}.code.npy", stream.getvalue())
+
+
+def _member(writer: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), 0o644
+    writer.addfile(entry, io.BytesIO(content))
+
+
+def _finish(writer: tarfile.TarFile | None, shards: list[Path]) -> None:
+    if writer is not None:
+        writer.close()
+        _part(shards[-1]).replace(shards[-1])
+
+
+def _part(shard: Path) -> Path:
+    return shard.with_name(f".{shard.name}.part")

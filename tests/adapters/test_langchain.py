@@ -1,0 +1,50 @@
+"""The vector store with a real model, under LangChain's names."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from hashret import Collection, CrossModalHasher
+from hashret.errors import InputError
+
+pytest.importorskip("langchain_core", reason="pip install 'hashret[langchain]'")
+adapters = importlib.import_module("hashret.adapters.langchain")
+HashretEmbeddings, HashretVectorStore = adapters.HashretEmbeddings, adapters.HashretVectorStore
+
+
+@pytest.fixture(scope="module")
+def embeddings(world):
+    return HashretEmbeddings(CrossModalHasher.load(world.model))
+
+
+def test_documents_are_found_by_a_models_codes(embeddings, tmp_path):
+    texts = ["a red circle", "a blue square", "a black bar"]
+    store = HashretVectorStore.from_texts(
+        texts, embeddings, [{"n": n} for n in range(3)], ids=["a", "b", "c"], path=tmp_path / "t.hashret"
+    )
+    (document, distance), *_ = store.similarity_search_with_score("a blue square", k=1)
+    assert (document.id, document.page_content, document.metadata, distance) == ("b", "a blue square", {"n": 1}, 0.0)
+    assert [d.id for d in store.similarity_search("a blue square", k=3, filter={"n": {"gte": 2}})] == ["c"]
+    assert store.similarity_search_with_relevance_scores("a blue square", k=1)[0][1] == 1.0
+    assert store.as_retriever(search_kwargs={"k": 2}).invoke("a blue square")[0].id == "b"
+    store.collection.close()
+    with Collection.open(tmp_path / "t.hashret") as collection:
+        assert HashretVectorStore(collection, embeddings).get_by_ids(["c"])[0].page_content == "a black bar"
+
+
+def test_photos_are_documents_too(world, embeddings):
+    with Collection.open(world.collection) as collection:
+        found = HashretVectorStore(collection, embeddings).similarity_search("a red circle", k=3)
+    assert all(document.page_content in document.metadata["captions"] for document in found)
+
+
+def test_a_temporary_store_needs_no_path(embeddings):
+    store = HashretVectorStore.from_texts(["a red circle"], embeddings)
+    assert len(store.get_by_ids(store.add_texts(["a bar"]))) == 1
+    with pytest.raises(InputError, match="text_key"):
+        store.add_texts(["x"], [{"text": "y"}])
+    with pytest.raises(InputError, match="as many"):
+        store.add_texts(["x"], ids=["a", "b"])
+    store.collection.close()

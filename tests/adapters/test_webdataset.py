@@ -1,0 +1,114 @@
+"""Tar shards out and in, and through the real package."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+
+from hashret import Collection
+from hashret.adapters import write_shards
+from hashret.data import open_dataset
+from hashret.errors import DataError, InputError, StorageError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HASHRET_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_data_set_survives_the_way_there_and_back(world, tmp_path):
+    dataset = open_dataset(world.captions)
+    shards = write_shards(dataset, tmp_path / "shards", per_shard=20)
+    assert [shard.name for shard in shards] == ["000000.tar", "000001.tar", "000002.tar"]
+    again = open_dataset(tmp_path / "shards")
+    for before, after in zip(dataset, again, strict=True):
+        assert (before.id, before.captions, before.labels, before.split) == (
+            after.id,
+            after.captions,
+            after.labels,
+            after.split,
+        )
+        assert before.metadata == after.metadata
+        assert before.image.read_bytes() == after.image.read_bytes()
+    assert open_dataset(tmp_path / "shards").fingerprint == again.fingerprint
+    assert len(open_dataset(shards[2])) == 8
+
+
+def test_the_same_items_give_the_same_bytes(world, tmp_path):
+    dataset = open_dataset(world.captions).split("test")
+    (first,), (second,) = (write_shards(dataset, tmp_path / name) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_package_reads_a_collection(world, tmp_path):
+    wds = pytest.importorskip("webdataset", reason="pip install webdataset")
+    with Collection.open(world.collection) as collection:
+        shards = write_shards(collection, tmp_path / "shards", per_shard=30)
+        codes = collection.codes(list(collection))
+        ids = list(collection)
+    read = list(wds.WebDataset([str(shard) for shard in shards], shardshuffle=False).decode("pil"))
+    assert [sample["json"]["id"] for sample in read] == ids
+    assert (np.stack([sample["code.npy"] for sample in read]) == codes).all()
+    assert read[0]["png"].size == (64, 64)
+    assert read[0]["txt"].split("\n") == read[0]["json"]["captions"]
+
+
+def test_shards_of_the_package_are_read(world, tmp_path):
+    wds = pytest.importorskip("webdataset", reason="pip install webdataset")
+    with wds.TarWriter(str(tmp_path / "theirs.tar")) as sink:
+        for number in range(3):
+            content = (world.folder / f"{number}.png").read_bytes()
+            sink.write({"__key__": f"train/{number}", "png": content, "txt": f"caption {number}", "cls": number})
+    records = open_dataset(tmp_path / "theirs.tar").records
+    assert [record.captions for record in records] == [(f"caption {n}",) for n in range(3)]
+    assert [record.labels for record in records] == [("0",), ("1",), ("2",)]
+    assert [record.id for record in records] == ["train/0", "train/1", "train/2"]
+
+
+def shard_of(path, **members):
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name.replace("__", "/").replace("_", "."))
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_no_name_in_a_shard_leaves_the_cache(world, tmp_path):
+    content = (world.folder / "1.png").read_bytes()
+    with tarfile.open(tmp_path / "evil.tar", "w") as archive:
+        for name in ("../../up.png", "/tmp/absolute.png"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    for record in open_dataset(tmp_path / "evil.tar"):
+        assert record.image.is_relative_to(tmp_path / "cache")
+    assert not (tmp_path / "up.png").exists()
+
+
+def test_what_cannot_be_read_is_told(world, tmp_path):
+    (tmp_path / "no.tar").write_bytes(b"no tar at all" * 100)
+    with pytest.raises(DataError, match="no tar file"):
+        open_dataset(tmp_path / "no.tar")
+    with pytest.raises(DataError, match=r"a\.json"):
+        open_dataset(shard_of(tmp_path / "json.tar", a_json=b"{"))
+    with pytest.raises(DataError, match="object"):
+        open_dataset(shard_of(tmp_path / "list.tar", a_json=json.dumps([1]).encode()))
+    whole = write_shards(open_dataset(world.captions), tmp_path / "whole")[0]
+    (tmp_path / "half.tar").write_bytes(whole.read_bytes()[:20_000])
+    with pytest.raises(DataError, match="damaged"):
+        open_dataset(tmp_path / "half.tar")
+    assert not any(path.name.startswith("half") for path in (tmp_path / "cache").rglob("*"))
+
+
+def test_shards_are_not_written_over(world, tmp_path):
+    dataset = open_dataset(world.captions)
+    with pytest.raises(InputError, match="per_shard"):
+        write_shards(dataset, tmp_path / "shards", per_shard=0)
+    write_shards(dataset, tmp_path / "shards")
+    with pytest.raises(StorageError, match="already"):
+        write_shards(dataset, tmp_path / "shards")
