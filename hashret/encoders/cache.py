@@ -268,7 +268,8 @@ def _digest(items: Sequence[Any], *, files: bool) -> str:
         if isinstance(item, Path) or (files and isinstance(item, str)):
             try:
                 facts = Path(item).stat()
-                text = f"{item}\0{facts.st_size}\0{facts.st_mtime_ns}"
+                # the name alone: the same folder may be given by another path the next time
+                text = f"{Path(item).name}\0{facts.st_size}\0{facts.st_mtime_ns}"
             except OSError:
                 text = str(item)  # reading it fails with a better sentence
             digest.update(text.encode("utf-8", "surrogateescape"))
