@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from _quality_data import Features, Side
 
-from hashret import FeatureHasher
 from hashret._files import write_whole
 from hashret.baselines import build
 from hashret.baselines.spaces import cca
@@ -33,9 +32,12 @@ from hashret.evaluation import (
     evaluate_labels,
     evaluate_labels_floats,
 )
+from hashret.feature_hasher import TRAINED
 from hashret.training.run import environment
 
 OWN, CCA_FLOAT = "feature-hasher", "cca-float"
+UNLABELLED = "feature-hasher-pairs"  # the same without the labels that the data has
+NESTED = (*TRAINED.names(), UNLABELLED)  # one fit gives every length
 MAP = "AP@all"
 
 
@@ -111,9 +113,13 @@ def _computed(cell: Cell, data: Features) -> dict[str, Any]:
 
 def _fitted(cell: Cell, train: Side) -> Iterator[tuple[int, Any]]:
     """(length, view) of the fitted method; a view gives the relaxed codes of a split's pictures or texts."""
-    if cell.method == OWN:
-        hasher = FeatureHasher(n_bits=max(cell.lengths), code_lengths=cell.lengths, seed=cell.seed, device="cpu")
-        hasher.set_params(**dict(cell.options)).fit(train.images, train.texts, owner=train.owner)
+    if cell.method in NESTED:
+        name = OWN if cell.method == UNLABELLED else cell.method
+        hasher = TRAINED.load(name)(
+            n_bits=max(cell.lengths), code_lengths=cell.lengths, seed=cell.seed, device="cpu", **dict(cell.options)
+        )
+        labels = None if cell.method == UNLABELLED else train.labels
+        hasher.fit(train.images, train.texts, owner=train.owner, labels=labels)
 
         def nested(n_bits: int) -> Any:
             return lambda side, modality: hasher.encode_floats(modality, _of(side, modality), n_bits=n_bits)

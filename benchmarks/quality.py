@@ -23,7 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 LENGTHS = {"instance": (16, 32, 64, 128, 256, 512, 1024), "labels": (16, 32, 64, 128)}
 SHARED = ("lsh", "sign", "median", "ubinary", "pca-itq", "rabitq")  # made for features that live in one space already
-GREEDY, GREEDY_BITS = "cmssh", 256  # adds bit by bit, so that one fit gives every prefix; about a second a bit
+GREEDY = "cmssh"  # adds bit by bit, so that one fit gives every prefix
+CERTAIN = ("cca-sign", "median", "scm-orth", "scm-seq", "sign", "ubinary")  # no seed changes them
+# on features as large as a captioned data set's: the longest codes that are worth their fit, and what is learned from
+LONGEST = {"cmfh": 256, "cmssh": 128, "fsh": 256}
+SMALLER = {"cmfh": (("rows", 6000),), "cmssh": (("pairs", 4000),)}
 QUICK_ITEMS = 300
 
 
@@ -48,13 +52,14 @@ def main() -> None:
         os.environ.setdefault(name, str(args.threads))
 
     import torch
-    from _quality_cells import CCA_FLOAT, OWN, Cell, kept, run
+    from _quality_cells import CCA_FLOAT, NESTED, OWN, UNLABELLED, Cell, kept, run
     from _quality_data import load
     from _quality_tables import write
 
     import hashret
     from hashret._files import write_whole
     from hashret.baselines import BASELINES
+    from hashret.feature_hasher import TRAINED
 
     torch.set_num_threads(args.threads)
     hashret.set_num_threads(args.threads)
@@ -65,21 +70,28 @@ def main() -> None:
     seeds = args.seeds[:1] if args.quick else args.seeds
     alike = data.train.images.shape[1] == data.train.texts.shape[1]
     fitting = [name for name in BASELINES.names() if alike or name not in SHARED]
-    if data.relevance == "instance":
+    trained = [*(name for name in TRAINED.names() if name != OWN), UNLABELLED]
+    captions = data.relevance == "instance"
+    if captions:
         fitting = [name for name in fitting if not getattr(BASELINES.load(name), "needs_labels", False)]
-    chosen = args.methods.split(",") if args.methods else [*fitting, CCA_FLOAT, OWN]
-    options = (("passes", 100),) if args.quick else ()
+        trained = [name for name in trained if name != UNLABELLED and not TRAINED.load(name).needs_labels]
+    chosen = args.methods.split(",") if args.methods else [*fitting, CCA_FLOAT, *trained, OWN]
     cells = []
     for method in chosen:
+        longest = LONGEST.get(method, max(lengths)) if captions else max(lengths)
+        fits = tuple(sorted(n_bits for n_bits in lengths if n_bits <= longest))
+        options = SMALLER.get(method, ()) if captions and not args.quick else ()
         for seed in seeds:
-            if method == OWN:
-                cells.append(Cell(method, tuple(sorted(lengths)), seed, options))
+            if seed != seeds[0] and method in (*CERTAIN, CCA_FLOAT):
+                continue
+            if method in NESTED:
+                cells.append(Cell(method, fits, seed, (("passes", 100),) if args.quick else ()))
             elif method == GREEDY:
-                cells.append(Cell(method, tuple(n_bits for n_bits in sorted(lengths) if n_bits <= GREEDY_BITS), seed))
+                cells.append(Cell(method, fits, seed, options))
             elif method == CCA_FLOAT:
-                cells += [Cell(method, (), seed)] if seed == seeds[0] else []
+                cells.append(Cell(method, (), seed))
             else:
-                cells += [Cell(method, (n_bits,), seed) for n_bits in lengths]
+                cells += [Cell(method, (n_bits,), seed, options) for n_bits in fits]
 
     done = []
     for number, cell in enumerate(cells, start=1):

@@ -18,9 +18,9 @@ class CMFH(Baseline):
         W_t = V X_tᵀ (X_t X_tᵀ + γ/μ I)⁻¹
         V   = (Σ λ_t U_tᵀ U_t + (2 μ + γ) I)⁻¹ Σ (λ_t U_tᵀ + μ W_t) X_t
 
-    ``joint_codes_`` are the signs of V: codes of the training *pairs*, which know both modalities. Papers that search
-    the training set with text queries compare them with these codes, which is why they print much better figures for
-    text→image than for image→text; an item that has a picture only can have no such code.
+    ``joint_codes_`` are the signs of V: codes of the *pairs* learned from, which know both modalities. Papers that
+    search the training set with text queries compare them with these codes, which is why they print much better figures
+    for text→image than for image→text; an item that has a picture only can have no such code.
 
     Args:
         n_bits: length of the codes.
@@ -29,6 +29,7 @@ class CMFH(Baseline):
         coupling: μ.
         penalty: γ.
         rounds: of alternation.
+        rows: pairs learned from at most, drawn at random; None: all. A round costs O(n · n_bits · D).
 
     *Source:* Ding, Guo and Zhou, "Collective matrix factorization hashing for multimodal data", CVPR 2014.
     """
@@ -42,19 +43,25 @@ class CMFH(Baseline):
         coupling: float = 100.0,
         penalty: float = 0.01,
         rounds: int = 50,
+        rows: int | None = None,
     ) -> None:
         super().__init__(n_bits=n_bits, seed=seed)
         self.weight, self.coupling, self.penalty, self.rounds = weight, coupling, penalty, rounds
+        self.rows = rows
         self.joint_codes_: Codes | None = None
 
     def _learn(self, images: Floats, texts: Floats, labels: Floats | None) -> tuple[Affine, Affine]:
+        rng = np.random.default_rng(self.seed)
+        if self.rows is not None and self.rows < len(images):
+            chosen = np.sort(rng.permutation(len(images))[: self.rows])
+            images, texts = images[chosen], texts[chosen]
         means = [x.mean(axis=0) for x in (images, texts)]
         centred = [x - mean for x, mean in zip((images, texts), means)]
         scales = [1.0 / max(float(np.sqrt((x**2).sum(axis=1).mean())), 1e-12) for x in centred]
         features = [x.T * scale for x, scale in zip(centred, scales)]  # (D_t, n)
         weights = (self.weight, 1.0 - self.weight)
         identity = np.eye(self.n_bits)
-        latent = np.random.default_rng(self.seed).standard_normal((self.n_bits, len(images)))
+        latent = rng.standard_normal((self.n_bits, len(images)))
         inverses = [np.linalg.inv(x @ x.T + self.penalty / self.coupling * np.eye(len(x))) for x in features]
         for _ in range(self.rounds):
             gram = latent @ latent.T

@@ -13,7 +13,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ REGULARISED = {"dropout": 0.5, "input_dropout": 0.5, "lr": 1.5e-3}
 LABELLED = {"dropout": 0.1, "input_dropout": 0.0, "lr": 5e-3}
 PROXIES = {"kind": "proxies", "space": "code", "match": "softmax", "temperature": 0.5}
 # of the loss's terms: codes are what is stored, and a little weight on floats keeps them from over-fitting
-WEIGHTS = {"code_weight": 1.0, "float_weight": 0.05, "cross_weight": 0.25}
+WEIGHTS = {"code_weight": 1.0, "float_weight": 0.02, "cross_weight": 0.25}
 ROUNDS = 10  # validations of a fit
 FEWEST_STEPS, MOST_STEPS, PASSES = 400, 5000, 20  # of a fit that is not told its passes
 FEWEST_HELD, MOST_HELD = 20, 1000  # items held out: below, a figure is noise; above, only slower
@@ -82,6 +82,8 @@ class FeatureHasher:
     *Source:* nested prefixes: Kusupati et al., Matryoshka representation learning, NeurIPS 2022; the loss: see
     ``hashret.losses.infonce.JointInfoNCE``.
     """
+
+    needs_labels: ClassVar[bool] = False
 
     model_: CrossModalHasher
     n_features_in_: int

@@ -54,6 +54,8 @@ class DSPH(FeatureHasher):
     *Source:* Huo et al., TCSVT 2024; see ``hashret.losses.proxies.Proxies``.
     """
 
+    needs_labels = True
+
     def _head(self, *, labelled: bool) -> HeadConfig:
         return HeadConfig(kind="linear")
 
