@@ -85,6 +85,12 @@ HR_INLINE void hr_prefetch_share(const uint8_t *next, size_t bytes, size_t q, si
     for (size_t line = q * lines; line < (q + 1) * lines && line * 64 < bytes; line++) HR_PREFETCH(next + line * 64);
 }
 
+/* Bits 1 and 2 of every four change places. */
+HR_INLINE uint64_t hr_swap_middle(uint64_t bits) {
+    uint64_t change = (bits >> 1 ^ bits) & 0x2222222222222222u;
+    return bits ^ change ^ change << 1;
+}
+
 /* Whether a mask of `n` bytes selects any row. */
 HR_INLINE int hr_any_wanted(const uint8_t *mask, size_t n) {
     for (; n >= 8; mask += 8, n -= 8)

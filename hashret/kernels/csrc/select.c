@@ -25,10 +25,12 @@ int hr_selection_room(hr_selection *s) {
     if (s->counts != NULL) { /* forget what is too far by now; at most `wanted` rows stay */
         size_t kept = 0, ties = s->wanted - s->nearer;
         for (size_t i = 0; i < s->size; i++) {
-            uint32_t distance = (uint32_t)(s->keys[i] >> HR_ROW_BITS);
-            if (distance > s->below || (distance == s->below && ties == 0)) continue;
-            if (distance == s->below) ties--;
-            s->keys[kept++] = s->keys[i];
+            uint64_t key = s->keys[i]; /* no branches: which keys stay is anyone's guess */
+            uint32_t distance = (uint32_t)(key >> HR_ROW_BITS);
+            size_t tie = (size_t)(distance == s->below) & (ties > 0);
+            s->keys[kept] = key;
+            kept += (size_t)(distance < s->below) | tie;
+            ties -= tie;
         }
         s->size = kept;
         return 1;
