@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -101,7 +102,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         detail = _HTTP.get(error.status_code, str(error.detail))
-        return problem_response(error.status_code, detail, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the framework lists the methods of the first route with this path only
+            headers["Allow"] = ", ".join(_methods(app, request.url.path))
+        return problem_response(error.status_code, detail, headers)
 
     @app.exception_handler(Exception)
     async def _unforeseen(request: Request, error: Exception) -> Response:
@@ -118,8 +122,14 @@ def status_of(error: HashretError) -> int:
     return 422 if isinstance(error, InputError) else 503
 
 
+def _methods(app: FastAPI, path: str) -> list[str]:
+    paths = app.openapi()["paths"]
+    return sorted(method.upper() for method in paths.get(path, {"get": None}))
+
+
 def _sentence(entry: Any) -> str:
-    place = ".".join(str(part) for part in entry["loc"] if part not in ("body", "query"))
+    parts = [str(part) for part in entry["loc"] if part not in ("body", "query")]
+    place = ".".join(part for part in parts if re.fullmatch(r"\w+", part))  # the others name types of Python
     return f"{place or 'the request'}: {entry['msg']}"
 
 

@@ -12,7 +12,7 @@ from hashret.server.parts import parts
 from hashret.server.pictures import query_picture
 from hashret.server.problems import documented
 from hashret.server.schemas import WHERE, CodesQuery, Hits, LikeQuery, Results, TextQuery
-from hashret.server.settings import MAX_K
+from hashret.server.settings import MAX_FILTER, MAX_K
 from hashret.server.wire import answer, codes_from, deadline, rows_of, where_from
 
 router = APIRouter(prefix="/api/search", tags=["search"])
@@ -35,7 +35,9 @@ async def by_picture(
     radius: Annotated[
         int | None, Form(ge=0, le=1 << 16, description="Only items at this many differing bits or fewer.")
     ] = None,
-    where: Annotated[str | None, Form(description=WHERE + " As JSON.", examples=['{"year": 2020}'])] = None,
+    where: Annotated[
+        str | None, Form(max_length=MAX_FILTER, description=WHERE + " As JSON.", examples=['{"year": 2020}'])
+    ] = None,
 ) -> Response:
     """The items nearest to a picture that is sent along."""
     state = parts(request)

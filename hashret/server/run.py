@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import socket
 import threading
@@ -98,10 +99,10 @@ class _Patient(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
         super().data_received(data)
-        if not self._in_head:
+        if not self._in_head or self.transport.is_closing():
             return
         if self._head_bytes > HEAD_BYTES + len(data):  # the last piece may have begun with a body's end
-            self.transport.close()
+            self.send_400_response(f"the head of the request has more than {HEAD_BYTES:,} bytes")
         elif self._timer is None:
             self._start_timer()
 
@@ -117,6 +118,15 @@ class _Patient(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        content = json.dumps({"type": "about:blank", "title": "Bad Request", "status": 400, "detail": msg}).encode()
+        head = (
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n"
+        )
+        self.transport.write(head.encode() + content)
+        self.transport.close()
 
     def _start_timer(self) -> None:
         self._timer = self.loop.call_later(HEAD_S, self._give_up)

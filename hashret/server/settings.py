@@ -11,7 +11,7 @@ MAX_CODES = 64  # codes of a request
 MAX_ITEMS = 256  # items of a request that writes
 MAX_TEXT = 2000  # characters of a query
 MAX_ID = 1000  # characters of an id
-MAX_FILTER = 20_000  # characters of a filter in an address or a form
+MAX_FILTER = 4000  # characters of a filter in an address or a form
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +42,35 @@ def api(world) -> Iterator[TestClient]:
     """The world's collection; tests that share it do not write."""
     with served(world.collection) as client:
         yield client
+
+
+class Process:
+    """A server in a process of its own; a context manager."""
+
+    def __init__(self, path: Path, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hashret", "serve", str(path), "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "HASHRET_TOKEN": TOKEN},
+        )
+        line = self.process.stdout.readline()
+        assert "is served at" in line, line
+        self.address = line.split("served at ")[1].split()[0]
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def start() -> type[Process]:
+    """``Process``: start a server on a collection."""
+    return Process
 
 
 @pytest.fixture

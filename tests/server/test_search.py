@@ -134,7 +134,7 @@ def test_the_description_names_every_route_and_its_errors(api):
 
 
 def test_a_collection_without_a_model_is_asked_by_id_and_code(plain):
-    client, path = plain
+    client = plain.client
     assert client.get("/ready").status_code == 200
     assert client.get("/api/collection").json()["encoder"] == "absent"
     hits = client.post("/api/search/like", json={"id": 2, "k": 2}).json()["hits"]

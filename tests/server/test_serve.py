@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -20,29 +17,6 @@ TOKEN = "open-sesame"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
-class Process:
-    """A server in a process of its own; a context manager."""
-
-    def __init__(self, path: Path, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "hashret", "serve", str(path), "--port", "0", *options],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "HASHRET_TOKEN": TOKEN},
-        )
-        line = self.process.stdout.readline()
-        assert "is served at" in line, line
-        self.address = line.split("served at ")[1].split()[0]
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-
-
 @pytest.fixture
 def path(tmp_path):
     with Collection.create(tmp_path / "c.hashret", n_bits=64) as collection:
@@ -50,7 +24,7 @@ def path(tmp_path):
     return tmp_path / "c.hashret"
 
 
-def test_what_was_acknowledged_survives_kill_9(path):
+def test_what_was_acknowledged_survives_kill_9(path, start):
     acknowledged: list[str] = []
     enough = threading.Event()
 
@@ -67,7 +41,7 @@ def test_what_was_acknowledged_survives_kill_9(path):
                 if len(acknowledged) >= 150:
                     enough.set()
 
-    with Process(path) as served:
+    with start(path) as served:
         writers = [threading.Thread(target=write, args=(worker, served.address)) for worker in range(3)]
         for writer in writers:
             writer.start()
@@ -83,13 +57,13 @@ def test_what_was_acknowledged_survives_kill_9(path):
         wanted = [f"{int(id.split('-')[0]):04x}{int(id.split('-')[1]):012x}" for id in ids]
         assert [code.tobytes().hex() for code in codes] == wanted
         assert (len(collection) - 10) % 3 == 0  # a request is stored whole or not at all
-    with Process(path) as served:
+    with start(path) as served:
         hits = httpx.post(f"{served.address}api/search/like", json={"id": ids[0], "k": 1, "radius": 0}).json()["hits"]
         assert hits[0]["distance"] == 0
 
 
-def test_a_signal_ends_it_in_order_and_slow_or_endless_heads_end_alone(path):
-    with Process(path) as served:
+def test_a_signal_ends_it_in_order_and_slow_or_endless_heads_end_alone(path, start):
+    with start(path) as served:
         port = int(served.address.rsplit(":", 1)[1].strip("/"))
         slow = socket.create_connection(("127.0.0.1", port))
         slow.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
@@ -127,9 +101,9 @@ def test_a_port_that_is_taken_and_a_collection_that_is_not_there(path, run_cli, 
     assert run_cli("serve", path, "--max-queue", 0)[0] == 2
 
 
-def test_reading_needs_no_torch(path):
+def test_reading_needs_no_torch(path, start):
     """The server starts, and answers by code, without what learns."""
-    with Process(path) as served:
+    with start(path) as served:
         assert httpx.post(f"{served.address}api/search/codes", json={"codes": ["00" * 8]}).status_code == 200
         maps = Path(f"/proc/{served.process.pid}/maps")
         if maps.exists():

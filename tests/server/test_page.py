@@ -1,0 +1,211 @@
+"""The page in a browser without a screen: asking, more like this, filters, keys, darkness, a telephone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+if not (CHROMIUM and DRIVER):
+    pytest.skip("chromium and its driver are not installed: apt-get install chromium chromium-driver",
+                allow_module_level=True)  # fmt: skip
+pytest.importorskip("selenium", reason="selenium is not installed: pip install 'hashret[dev]'")
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+SHOTS = os.environ.get("HASHRET_SHOTS")
+
+
+class Page:
+    """What a person does with the page."""
+
+    def __init__(self, driver, address):
+        self.driver, self.address = driver, address
+
+    def open(self, query="", *, size=(1280, 860), dark=False):
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.driver.get(self.address + query)
+        self.settled()
+
+    def one(self, selector):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector):
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def keys(self, *keys):
+        self.driver.switch_to.active_element.send_keys(*keys)
+
+    def wait(self, condition):
+        return WebDriverWait(self.driver, 60, poll_frequency=0.05).until(lambda _: condition())
+
+    def settled(self):
+        self.wait(lambda: self.one("#hits").get_attribute("aria-busy") == "false")
+
+    def status(self, beginning):
+        """The status once it begins so."""
+        self.wait(lambda: beginning in self.one("#status").text)
+        self.settled()
+        return self.one("#status").text
+
+    def ids(self):
+        return self.driver.execute_script(
+            "return [...document.querySelectorAll('.card')].map(c => JSON.parse(c.dataset.id))"
+        )
+
+    def focused(self, script):
+        return self.driver.execute_script(f"return document.activeElement{script}")
+
+    def shoot(self, name):
+        if SHOTS:
+            self.wait(
+                lambda: self.driver.execute_script("return [...document.images].slice(0, 12).every(i => i.complete)")
+            )
+            time.sleep(0.3)
+            self.driver.save_screenshot(str(Path(SHOTS) / f"{name}.png"))
+
+
+@pytest.fixture(scope="module")
+def page(world, start):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with start(world.collection, "--credits", "Shapes by the tests, CC0") as served:
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+        try:
+            yield Page(driver, served.address)
+        finally:
+            driver.quit()
+
+
+def test_words_filters_and_more_like_this(page):
+    page.open()
+    assert page.one("#name").text == "shapes"
+    assert page.one("#credits").text == "Shapes by the tests, CC0"
+    assert "48 items" in page.one("#status").text
+    page.one("body").send_keys("/")
+    assert page.focused(".id") == "words"
+    page.keys("a red circle", Keys.ENTER)
+    assert "hits for “a red circle”" in page.status("hits for “a red circle”")
+    assert page.one("#status").get_attribute("aria-live") == "polite"
+    images = page.all(".card img")
+    page.wait(lambda: page.driver.execute_script("return arguments[0].naturalWidth > 0", images[0]))
+    page.shoot("words")
+
+    page.one("#toggle").click()
+    page.one('[data-chip=\'["labels","red"]\']').click()
+    page.status("12 hits")
+    page.one("[aria-label='year from']").send_keys("2030")
+    page.status("5 hits")
+    assert len(page.all("#chosen li")) == 2
+    page.shoot("filters")
+    page.one("#clear").click()
+    page.status("48 hits")
+    page.one("details summary").click()
+    page.one("#where").send_keys("{")
+    assert "no JSON" in page.one("#where-problem").text
+    page.one("#where").send_keys('"year": 2007}')
+    page.status("1 hits")
+    page.one("#where").send_keys(Keys.BACKSPACE, ', "month": {"gtee": 1}}')
+    page.wait(lambda: "gtee" in page.one("#problem").text)
+    page.one("#clear").click()
+    page.status("48 hits")
+
+    wanted = page.ids()[2]
+    page.all(".like")[2].click()
+    page.status("hits for “")
+    page.wait(lambda: page.ids()[0] == wanted or "same code" in page.one(".badge").text)
+    assert f"like=%22{wanted}%22" in page.driver.current_url
+    page.shoot("like")
+    page.driver.back()
+    page.status("a red circle")
+    assert page.one("#words").get_attribute("value") == "a red circle"
+    problems = [entry for entry in page.driver.get_log("browser") if "422" not in entry["message"]]
+    assert problems == []  # the strict policy refuses nothing that the page does
+
+
+def test_keys_walk_the_grid_and_open_a_hit(page):
+    page.open("?q=a+blue+bar")
+    page.one("#words").send_keys(Keys.ARROW_DOWN)
+    card = ".closest('.card')?.dataset.id"
+    first = page.focused(card)
+    page.keys(Keys.ARROW_RIGHT)
+    second = page.focused(card)
+    page.keys(Keys.ARROW_DOWN, Keys.ARROW_UP, Keys.ARROW_LEFT)
+    assert page.focused(card) == first != second
+    assert len(page.all(".card .open[tabindex='0']")) == 1
+    page.keys(Keys.ENTER)
+    page.wait(lambda: page.one("#detail").get_attribute("open") is not None)
+    assert first.strip('"') in page.one("#detail-facts").text
+    assert "year" in page.one("#detail-facts").text
+    assert page.one("#detail-image").get_attribute("alt")
+    page.shoot("detail")
+    page.keys(Keys.ESCAPE)
+    page.wait(lambda: page.one("#detail").get_attribute("open") is None)
+    page.keys("m")
+    page.wait(lambda: not page.one("#sample").get_attribute("hidden"))
+    page.settled()
+    assert page.focused(card) is not None
+
+
+def test_a_picture_and_a_radius(page, world):
+    page.open()
+    page.driver.execute_script("document.getElementById('file').hidden = false")
+    page.one("#file").send_keys(str(world.folder / "3.png"))
+    page.status("the picture")
+    assert page.one(".badge").text == "same code"
+    page.driver.execute_script(
+        "const r = document.getElementById('radius'); r.value = 0; r.dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    page.wait(lambda: "within this distance" in page.one("#status").text or len(page.ids()) < 48)
+    page.settled()
+    assert {badge.text for badge in page.all(".badge")} == {"same code"}
+    assert page.one("#radius").get_attribute("aria-valuetext") == "0 of 32 bits"
+
+
+def test_darkness(page):
+    page.open("?q=a+red+circle")
+    light = page.one("body").value_of_css_property("background-color")
+    page.open("?q=a+red+circle", dark=True)
+    dark = page.one("body").value_of_css_property("background-color")
+    assert (light, dark) == ("rgba(246, 247, 251, 1)", "rgba(16, 18, 24, 1)")
+    page.shoot("dark")
+
+
+def test_a_telephone(page):
+    page.open("?q=a+red+circle", size=(390, 844))
+    wide = page.driver.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= 390
+    columns = page.one("#hits").value_of_css_property("grid-template-columns").split()
+    assert len(columns) == 2
+    for button in page.all("header button"):
+        if button.is_displayed():
+            assert button.size["height"] >= 28
+    page.shoot("phone")
+
+
+def test_what_a_screen_reader_hears(page):
+    page.open("?q=a+red+circle")
+    unnamed = page.driver.execute_script(
+        """return [...document.querySelectorAll('button, input:not(#file), textarea')].filter(e => e.offsetParent !== null &&
+        !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length || e.title)).map(e => e.outerHTML)"""
+    )
+    assert unnamed == []
+    label = page.one(".open").get_attribute("aria-label")
+    assert "of 32 bits differ" in label
+    assert page.driver.execute_script("return [...document.images].every(i => i.hasAttribute('alt'))")
+    assert page.driver.execute_script("return document.documentElement.lang") == "en"
