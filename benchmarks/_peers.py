@@ -16,9 +16,11 @@ import numpy as np
 import hashret
 from hashret import kernels
 from hashret._lazy import available
+from hashret.index.auto import AutoIndex
 from hashret.index.mih import MIHIndex
 from hashret.kernels import native
 
+MASKED = 0.01  # of the rows are selected by the mask
 RECALL = 0.95  # what the approximate ones are set to reach, where they can
 
 
@@ -31,6 +33,7 @@ class Peer:
         run: (queries, k, threads) -> anything.
         exact: whether it has to agree with the others.
         most: the largest batch that is worth timing as a whole; of larger ones a part is timed.
+        alone: whether it is only timed with a query alone.
         recall: of an approximate one, at the k it was made for.
         note: parameters, memory, build time.
     """
@@ -39,14 +42,16 @@ class Peer:
     run: Callable[[Any, int, int], Any]
     exact: bool = True
     most: int = 1000
+    alone: bool = False
     recall: float | None = None
     note: str = ""
 
 
 def exact_peers(codes: Any, n_bits: int, *, levels: tuple[str, ...], others: bool) -> Iterator[Peer]:
-    """FAISS flat in both settings, ours (native at each SIMD level, multi-index hashing, numpy), and a bare reading."""
+    """FAISS flat in both settings, ours (native at each SIMD level and with a mask, multi-index
+    hashing, the automatic choice, numpy), and a bare reading."""
     words = codes.reshape(-1).view(np.uint64)
-    yield Peer("reading the codes", lambda queries, k, threads: np.bitwise_or.reduce(words), exact=False, most=1)
+    yield Peer("reading the codes", lambda queries, k, threads: np.bitwise_or.reduce(words), exact=False, alone=True)
     if available("faiss"):
         import faiss
 
@@ -61,8 +66,8 @@ def exact_peers(codes: Any, n_bits: int, *, levels: tuple[str, ...], others: boo
 
             return run
 
-        yield Peer("faiss flat (heap)", flat(True), most=64)
-        yield Peer("faiss flat (counting)", flat(False), most=64)
+        yield Peer("faiss flat (heap)", flat(True), most=32)
+        yield Peer("faiss flat (counting)", flat(False), most=32)
     if native.available():
         best = native.levels()[-1]
         for level in dict.fromkeys([best, *(name for name in levels if name in native.levels())]):
@@ -76,6 +81,13 @@ def exact_peers(codes: Any, n_bits: int, *, levels: tuple[str, ...], others: boo
                     native.use_level(best)
 
             yield Peer("native" if level == best else f"native {level}", run)
+        mask = np.random.default_rng(0).random(len(codes)) < MASKED
+
+        def masked(queries: Any, k: int, threads: int) -> Any:
+            hashret.set_num_threads(threads)
+            return kernels.search_checked(codes, queries, k, n_bits=n_bits, mask=mask, backend="native")
+
+        yield Peer("native, masked", masked, exact=False, alone=True)
         start = time.perf_counter()
         mih = MIHIndex(n_bits)
         mih._flat = hashret.FlatIndex.over(codes, n_bits=n_bits, backend="native")  # without a copy
@@ -90,6 +102,17 @@ def exact_peers(codes: Any, n_bits: int, *, levels: tuple[str, ...], others: boo
 
         if info["tables"]:
             yield Peer("mih", probe, note=note)
+        auto = AutoIndex(n_bits, backend="native")
+        auto._flat = hashret.FlatIndex.over(codes, n_bits=n_bits, backend="native")
+        auto._mih = mih if info["tables"] else None  # whose tables need not be made again
+        hashret.set_num_threads(1)
+        chosen = auto.info()
+
+        def choose(queries: Any, k: int, threads: int) -> Any:
+            hashret.set_num_threads(threads)
+            return auto.search(queries, k)
+
+        yield Peer("auto", choose, note=f"{chosen.single} for one query, {chosen.batch} for a batch: {chosen.reason}")
     if others:
 
         def plain(queries: Any, k: int, threads: int) -> Any:

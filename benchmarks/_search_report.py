@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hashret._lazy import available
 
 FAISS = ("faiss flat (heap)", "faiss flat (counting)")
 
-# (what, contestant, conditions on a cell, least ratio over FAISS flat at 64, 128, 256 bits)
+MIH_BYTES = 25  # a code at most, at 10^7 codes of 64 bits
+LARGE, SMALL = (10**6, 10**7), (10**6,)
+
+
+class Bar(NamedTuple):
+    """What a cell has to reach.
+
+    Attributes:
+        what: in words.
+        name: the contestant.
+        against: what its time is compared with: FAISS, others (the best of them), or its own with one thread.
+        when: conditions on the cell.
+        bars: at 64, 128, 256 bits: the least ratio (time of the others over its own), or the largest time over theirs.
+        most: whether it is the latter.
+    """
+
+    what: str
+    name: str
+    against: tuple[str, ...]
+    when: dict[str, tuple[Any, ...]]
+    bars: tuple[float, float, float]
+    most: bool = False
+
+
+ONE, TWO = {"batch": (1,), "threads": (1,)}, {"batch": (1,), "threads": (2,)}
+OWN = ("itself with one thread",)
 BARS = (
-    ("batch of 1,000, 1 thread", "native", {"batch": 1000, "threads": 1, "n": (10**6, 10**7)}, (25, 14, 11)),
-    ("the same with AVX2", "native avx2", {"batch": 1000, "threads": 1, "n": (10**6, 10**7)}, (10, 5, 4.5)),
-    ("batch of 16, 1 thread", "native", {"batch": 16, "threads": 1, "n": (10**6, 10**7)}, (10, 6, 5)),
-    ("one query, 1 thread", "native", {"batch": 1, "threads": 1, "n": (10**6,)}, (3.2, 1.5, 1.3)),
-    ("one query, 2 threads", "native", {"batch": 1, "threads": 2, "n": (10**6,)}, (6, 2.8, 2.2)),
-    (
-        "one query, MIH, clustered",
-        "mih",
-        {"batch": 1, "threads": 1, "n": (10**7,), "data": ("clustered",)},
-        (100, 60, 40),
-    ),
+    Bar("batch of 1,000, 1 thread", "native", FAISS, {"batch": (1000,), "threads": (1,), "n": LARGE}, (25, 14, 11)),
+    Bar("the same, AVX2", "native avx2", FAISS, {"batch": (1000,), "threads": (1,), "n": LARGE}, (10, 5, 4.5)),
+    Bar("batch of 16, 1 thread", "native", FAISS, {"batch": (16,), "threads": (1,), "n": LARGE}, (10, 6, 5)),
+    Bar("one query, 1 thread", "native", FAISS, {**ONE, "n": SMALL}, (3.2, 1.5, 1.3)),
+    Bar("one query, 2 threads", "native", FAISS, {**TWO, "n": SMALL}, (6, 2.8, 2.2)),
+    Bar("one query, MIH", "mih", FAISS, {**ONE, "n": (10**7,), "data": ("clustered",)}, (100, 60, 40)),
+    Bar("one query, 2 threads over 1", "native", OWN, {**TWO, "n": LARGE}, (1.8, 1.8, 1.8)),
+    Bar("one query: time over reading", "native", ("reading the codes",), {**ONE, "n": LARGE}, (1.2, 1.2, 1.2), True),
+    Bar("mask of 1 %: time over none", "native, masked", ("native",), {**ONE, "n": SMALL}, (1, 1, 1), True),
+    Bar("auto over better, 1 query", "auto", ("native", "mih"), {**ONE, "n": LARGE}, (1.15, 1.15, 1.15), True),
+    Bar("auto over better, 1,000", "auto", ("native", "mih"), {"batch": (1000,), "threads": (1,)}, (1.15,) * 3, True),
 )
 
 
@@ -49,7 +74,7 @@ def write_report(state: dict[str, Any], out: Path) -> None:
         "Written by `python benchmarks/search.py`. All contestants of a row took turns; times are medians in ms a",
         "query. A ratio is the time of the better setting of FAISS IndexBinaryFlat over that of the contestant; in",
         "brackets the ratio of the best turns, which a busy machine disturbs less. `load` is the machine's load when",
-        "a row began.",
+        "a row began. Bars that are upper limits give the contestant's time over that of what it is compared with.",
         "",
         *(f"* {key}: {value}" for key, value in machine.items()),
         f"* complete: {'yes' if state.get('complete') else 'no, further cells are missing'}",
@@ -85,22 +110,55 @@ def write_report(state: dict[str, Any], out: Path) -> None:
 def bar_rows(cells: list[dict[str, Any]]) -> list[str]:
     """A line for each bar, data and N that were timed."""
     rows = []
-    for what, name, conditions, least in BARS:
+    for bar in BARS:
         fitting = [
             cell
             for cell in cells
-            if cell["k"] == 10
-            and all(cell[key] in (c if isinstance(c, tuple) else (c,)) for key, c in conditions.items())
+            if cell["k"] == 10 and bar.name in cell["peers"] and all(cell[key] in c for key, c in bar.when.items())
         ]
         for data, count in dict.fromkeys((cell["data"], cell["n"]) for cell in fitting):
             shown = []
-            for n_bits, bar in zip((64, 128, 256), least):
+            for n_bits, least in zip((64, 128, 256), bar.bars):
                 cell = next((c for c in fitting if (c["data"], c["n"], c["bits"]) == (data, count, n_bits)), None)
-                got = ratio(cell, name) if cell else None
-                best = ratio(cell, name, "best_ms") if cell else None
-                shown.append(f"{got:.1f}x ({best:.1f}x), bar {bar}x" if got and best else f"-, bar {bar}x")
-            rows.append(f"| {what} | {count:,} | {data} | " + " | ".join(shown) + " |")
-    return rows
+                shown.append(verdict(bar, cell, cells, least) if cell else "-")
+            rows.append(f"| {bar.what} | {count:,} | {data} | " + " | ".join(shown) + " |")
+    return rows + mih_rows(cells)
+
+
+def verdict(bar: Bar, cell: dict[str, Any], cells: list[dict[str, Any]], least: float) -> str:
+    """Measured by medians (by best turns), the bar, and whether it is met."""
+    got, best = (measured(bar, cell, cells, which) for which in ("median_ms", "best_ms"))
+    if got is None or best is None:
+        return "-"
+    met = got <= least if bar.most else got >= least
+    sign = "<=" if bar.most else ">="
+    digits = 2 if bar.most or bar.against == OWN else 1
+    return f"{got:.{digits}f}x ({best:.{digits}f}x) {sign} {least}x: {'met' if met else '**missed**'}"
+
+
+def measured(bar: Bar, cell: dict[str, Any], cells: list[dict[str, Any]], which: str) -> float | None:
+    """What a bar speaks of, in one cell."""
+    other, names = cell["peers"], bar.against
+    if bar.against == OWN:
+        same = ("data", "n", "bits", "k", "batch")
+        alone = [c for c in cells if c["threads"] == 1 and all(c[key] == cell[key] for key in same)]
+        other, names = (alone[0]["peers"] if alone else {}), (bar.name,)
+    times = [other[name][which] for name in names if name in other]
+    if not times:
+        return None
+    ratio_ = min(times) / cell["peers"][bar.name][which]
+    return 1 / ratio_ if bar.most else ratio_
+
+
+def mih_rows(cells: list[dict[str, Any]]) -> list[str]:
+    """The line for the memory of multi-index hashing."""
+    for cell in cells:
+        note = cell["peers"].get("mih", {}).get("note", "")
+        if (cell["n"], cell["bits"]) == (10**7, 64) and " B/code" in note:
+            size = float(note.split(" B/code")[0])
+            met = "met" if size <= MIH_BYTES else "**missed**"
+            return [f"| MIH, bytes a code | {cell['n']:,} | {cell['data']} | {size} <= {MIH_BYTES}: {met} | - | - |"]
+    return []
 
 
 def row(cell: dict[str, Any], names: list[str]) -> str:
