@@ -2,6 +2,7 @@
 # make test          the test suite; test-slow runs the long forms
 # make check         formatting, lint, types, layers
 # make check-native  the C kernels under the address and undefined-behaviour sanitizers
+# make docs          the documentation as a site (build/site/index.html)
 # make bench         a small version of the benchmarks of search, ingest and quality
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 NATIVE := setup.py $(wildcard hashret/kernels/csrc/*)
 
-.PHONY: demo test test-slow check check-native bench clean
+.PHONY: demo test test-slow check check-native docs bench clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/hashret demo --out demo-out
@@ -29,6 +30,10 @@ check: $(VENV)/dev.stamp
 
 check-native: $(VENV)/dev.stamp
 	bash tests/kernels/check_native.sh $(BIN)/python
+
+docs: $(VENV)/dev.stamp
+	$(PIP) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/search.py --quick
