@@ -54,7 +54,8 @@ BACKENDS = Registry(
 
 _ORDER = ("native", "faiss", "numpy")
 _MODULES = ("native", "_faiss", "_numpy")
-_GATHER_BYTES = 1280  # gathering a row costs as much as a scan of these
+_GATHER_BYTES = 1280  # gathering a row costs as much as a scan of these by the native back end,
+_FEW_OF = 64  # and as much as a search of 64 rows with a mask by another
 _FEW_OF_BATCH, _BATCH = 8, 16  # but fewer than N / 8 rows always pay where a batch of queries shares that cost
 _SAMPLE = 997  # of a long mask every 997th entry tells roughly how many it selects; counting takes half a scan
 _SPARSE = 32  # with fewer than N / 32 rows selected, most words of 8 rows are empty
@@ -185,10 +186,10 @@ def search_checked(
     queries = check_queries(queries, n_bits=n_bits)
     k = check_k(k)
     radius = None if radius is None else check_radius(radius, n_bits=n_bits)
-    _, module = choose_backend(backend)
+    name, module = choose_backend(backend)
     chosen = None
     if mask is not None:
-        codes, mask, chosen = _gather(codes, check_mask(mask, len(codes)), len(queries))
+        codes, mask, chosen = _gather(codes, check_mask(mask, len(codes)), len(queries), name)
     if not len(codes) or not len(queries):
         return _padded(len(queries), k)
     distances, rows = module.search(
@@ -239,10 +240,10 @@ def range_search_checked(
     """``range_search`` over codes that went through ``check_codes`` before."""
     queries = check_queries(queries, n_bits=n_bits)
     radius = check_radius(radius, n_bits=n_bits)
-    _, module = choose_backend(backend)
+    name, module = choose_backend(backend)
     chosen = None
     if mask is not None:
-        codes, mask, chosen = _gather(codes, check_mask(mask, len(codes)), len(queries))
+        codes, mask, chosen = _gather(codes, check_mask(mask, len(codes)), len(queries), name)
     if not len(codes) or not len(queries):
         return RangeHits(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
     hits = module.range_search(codes, queries, radius, n_bits=n_bits, rows_mask=mask, threads=get_num_threads())
@@ -255,9 +256,11 @@ def _fastest() -> str:
     return available_backends()[0]
 
 
-def _gather(codes: Codes, mask: Mask, queries: int) -> tuple[Codes, Mask | None, Any]:
+def _gather(codes: Codes, mask: Mask, queries: int, backend: str) -> tuple[Codes, Mask | None, Any]:
     """What to search: all codes with the mask, or, where it selects few, those few and their rows."""
-    share = max(1, _GATHER_BYTES // codes.shape[1]) if queries < _BATCH else _FEW_OF_BATCH
+    share = _FEW_OF if backend != "native" else max(1, _GATHER_BYTES // codes.shape[1])
+    if queries >= _BATCH:
+        share = _FEW_OF_BATCH
     some = mask if len(mask) < _SAMPLE << 7 else mask[::_SAMPLE]
     selected = int(np.count_nonzero(some)) * len(mask) // max(1, len(some))
     if selected * share >= len(mask):
