@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from _quality_cells import OWN
 from _quality_data import Features
+from _quality_remarks import remarks
 
 from hashret._files import write_whole
 from hashret.evaluation import plots
@@ -90,6 +91,7 @@ def write(out: Path, data: Features, cells: list[dict[str, Any]], *, command: st
     detail = _detail(rows, figure, parts)
     notes = [f"{cell['method']}: {cell['refused']}" for cell in cells if "refused" in cell]
     notes = list(dict.fromkeys(notes))
+    said = remarks(list(dict.fromkeys(row.method for row in rows)), data.relevance)
     drawn = Plots(
         f"{figure} against bytes an item",
         tuple(_plot(rows, kind, figure, ceilings, _chance(cells)) for kind in KINDS),
@@ -98,6 +100,8 @@ def write(out: Path, data: Features, cells: list[dict[str, Any]], *, command: st
     text = [f"# Quality: {data.name}", "", *facts, "", "```", command, "```", ""]
     for kind, table in tables.items():
         text += [f"## {figure} of {KINDS[kind]} against stored codes, by bits", "", *_markdown(table), ""]
+    if said:
+        text += ["## Why some figures are what they are", "", *(f"- {line}" for line in said), ""]
     text += ["## Everything", "", *_markdown(detail), ""]
     if notes:
         text += ["## Methods that refused", "", *(f"- {note}" for note in notes), ""]
@@ -108,7 +112,9 @@ def write(out: Path, data: Features, cells: list[dict[str, Any]], *, command: st
         stem.with_name(f"{stem.name}.html"),
         Report(
             f"Quality of codes: {data.name}",
-            (Text("What was measured", facts), drawn, *tables.values(), detail)
+            (Text("What was measured", facts), drawn, *tables.values())
+            + ((Text("Why some figures are what they are", said),) if said else ())
+            + (detail,)
             + ((Text("Methods that refused", tuple(notes)),) if notes else ())
             + (Commands("How to repeat it", (command,)),),
             subtitle=f"{figure} of every method at every length",

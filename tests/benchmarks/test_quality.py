@@ -58,6 +58,7 @@ def test_the_tables_show_what_was_measured(features: Path) -> None:
     mean = np.mean([figure[way] for figure in figures for way in ("i2t", "t2i")])
     row = next(line for line in page.splitlines() if line.startswith("| feature-hasher"))
     assert row.split("|")[2].strip() == f"{mean:.3f}"
+    assert "- cmssh: Hardly grows with length" in page
     assert (features / "quality-labelled.md").read_text().strip() in page
     assert (features / "quality-labelled-codes.png").stat().st_size > 5000
     assert "<svg" in (features / "quality-labelled.html").read_text()
