@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import numpy as np
 import pytest
 
@@ -57,6 +58,13 @@ class Process:
         line = self.process.stdout.readline()
         assert "is served at" in line, line
         self.address = line.split("served at ")[1].split()[0]
+
+    def ready(self) -> Process:
+        """The server, once its model is there; each question waits for it as long as an answer may take."""
+        question = {"text": "a picture", "k": 1}
+        while httpx.post(f"{self.address}api/search/text", json=question, timeout=60).status_code == 503:
+            pass
+        return self
 
     def __enter__(self) -> Process:
         return self

@@ -210,8 +210,7 @@ def _forms() -> Iterator[Request]:
 @pytest.fixture(scope="module")
 def target(world, start):
     with start(world.collection) as served, httpx.Client(base_url=served.address, timeout=60) as client:
-        client.post("/api/search/text", json={"text": "until the model is there"})
-        yield served, client
+        yield served.ready(), client
 
 
 def memory(served) -> int:

@@ -22,7 +22,7 @@ def described(world, start, tmp_path_factory):
     path = tmp_path_factory.mktemp("schema") / "own.hashret"
     shutil.copytree(world.collection, path)
     with start(path) as served:
-        yield served.address
+        yield served.ready().address
 
 
 @pytest.mark.slow

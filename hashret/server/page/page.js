@@ -94,8 +94,7 @@ async function ask({ first = false, focus = false, remembered = true } = {}) {
   const started = performance.now();
   const ranked = Boolean(query.picture || query.like || query.text.trim());
   try {
-    const [path, options] = request();
-    const answer = await fetch(path, { ...options, signal: mine.signal });
+    const answer = await patiently(mine.signal);
     const content = await answer.json();
     if (!answer.ok) throw new Error(content.detail ?? `the server said ${answer.status}`);
     const hits = content.hits ?? content.items;
@@ -112,6 +111,19 @@ async function ask({ first = false, focus = false, remembered = true } = {}) {
   }
 }
 
+// A server that starts, or has too much to do, says when to ask again.
+async function patiently(signal) {
+  for (let tries = 0; ; tries += 1) {
+    const [path, options] = request();
+    const answer = await fetch(path, { ...options, signal });
+    const seconds = Number(answer.headers.get("Retry-After"));
+    if (answer.ok || !seconds || tries === 8) return answer;
+    byId("status").textContent = "The server is starting or busy; asking again…";
+    await new Promise((done) => setTimeout(done, seconds * 1000));
+    signal.throwIfAborted();
+  }
+}
+
 const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 function say(hits, ranked, milliseconds) {
@@ -119,7 +131,7 @@ function say(hits, ranked, milliseconds) {
   const near = hits.length ? `, the nearest at ${hits[0].distance} of ${facts.n_bits} bits` : "";
   const hint = radius() !== null && hits.length < query.k ? " within this distance" : "";
   byId("status").textContent = !hits.length ? (ranked ? `Nothing found for ${what}${hint}.` : "Nothing matches these filters.")
-    : ranked ? `${hits.length} hits for ${what}${near} · ${Math.round(milliseconds)} ms`
+    : ranked ? `${hits.length} ${hits.length === 1 ? "hit" : "hits"} for ${what}${near} · ${Math.round(milliseconds)} ms`
     : hits.length < facts.count ? `${hits.length} of ${facts.count.toLocaleString()} items; type words to search` : `All ${hits.length} items`;
   byId("more").hidden = hits.length < query.k || query.k >= facts.limits.k || hits.length >= facts.count;
 }
