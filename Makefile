@@ -3,7 +3,7 @@
 # make check         formatting, lint, types, layers
 # make check-native  the C kernels under the address and undefined-behaviour sanitizers
 # make docs          the documentation as a site (build/site/index.html)
-# make bench         a small version of the benchmarks of search, ingest and quality
+# make bench         a small version of the benchmarks of search, ingest, quality, latency and storage
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -39,6 +39,8 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/search.py --quick
 	$(BIN)/python benchmarks/ingest.py --n 100000 --large 1000000
 	$(BIN)/python benchmarks/quality.py emoji --quick
+	$(BIN)/python benchmarks/latency.py --quick
+	$(BIN)/python benchmarks/storage.py --quick
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-out

@@ -15,14 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of FAISS that spin slow a busy machine down for all
 
+import _machine
 import numpy as np
 from _peers import Peer, approximate_peers, disagreement, exact_peers
 from _search_report import write_report
@@ -169,17 +168,6 @@ def name_of(cell: dict[str, Any]) -> str:
 
 def machine() -> dict[str, Any]:
     """Where it ran and with what."""
-    processor = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        processor = lines[0] if lines else processor
-    versions = {"python": platform.python_version(), "hashret": hashret.__version__}
-    for package in ("numpy", "faiss-cpu", "usearch"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
     levels: dict[str, Any] = {"native": list(native.levels()) if native.available() else []}
     try:
         import faiss
@@ -187,7 +175,7 @@ def machine() -> dict[str, Any]:
         levels["faiss"] = faiss.SIMDConfig.get_level_name()
     except (ImportError, AttributeError):
         levels["faiss"] = "unknown"
-    return {"processor": processor, "cores": os.cpu_count(), "system": platform.platform(), **versions, "simd": levels}
+    return {**_machine.machine("numpy", "faiss-cpu", "usearch"), "simd": levels}
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("model", type=Path, help="the directory of a model")
     parser.add_argument("--onnx", action="store_true", help="the format: the only one, and so what is written without")
-    parser.add_argument("--int8", action="store_true", help="8-bit weights: a quarter of the size, other bits in codes")
+    parser.add_argument("--int8", action="store_true", help="8-bit weights for transformers: a quarter of the size")
     parser.add_argument("--out", type=Path, help="the directory to make (MODEL/onnx, where searching looks for it)")
     add_data_arguments(parser, split="val", required=False)
 

@@ -118,11 +118,6 @@ class OnnxHasher:
         norms = np.linalg.norm(logits, axis=1, keepdims=True)
         return logits / np.where(norms > 0, norms, 1)
 
-    def prepared(self, modality: str, items: Sequence[Any]) -> list[dict[str, np.ndarray]]:
-        """The inputs of the graph of ``modality``, one batch of one for each item."""
-        inputs = self._tower(modality).inputs
-        return [inputs.prepare([item]) for item in items]
-
     def _logits(self, modality: str, items: Sequence[Any], *, n_bits: int | None, batch_size: int) -> np.ndarray:
         if n_bits is not None and not 1 <= n_bits <= self.n_bits:
             raise InputError(f"n_bits must lie between 1 and the model's {self.n_bits}, and is {n_bits}")

@@ -1,62 +1,43 @@
 """Graphs with 8-bit weights: a quarter of the size, at some bits of the codes. Needs onnx and onnxruntime.
 
-A transformer's products are quantised with activations measured as they come; a CNN's convolutions with ranges of
-activations that are measured beforehand on calibration pictures, because onnxruntime has no quick way for the other.
+Transformers only: their products and embeddings are stored in 8 bits, and activations are measured as they come. The
+convolutions of a CNN would need ranges of activations measured beforehand, and lose too much: of EfficientNet-lite0 on
+Flickr8k 14 % of the bits turn, and rSum at 256 bits falls from 355 to 318 (of 300 pictures). They stay as they are.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from hashret._lazy import require
 
-CALIBRATION = 128  # items that ranges are measured on
+_PATCHES = 1  # convolutions of a ViT: the one that cuts the patches
 
 
-def quantise(graph: Path, *, calibration: Sequence[Mapping[str, np.ndarray]]) -> None:
-    """Replace a graph, and the weights beside it, by one with 8-bit weights.
+def quantise(graph: Path) -> bool:
+    """Replace a graph, and the weights beside it, by one with 8-bit weights where it is a transformer.
 
     Args:
         graph: the .onnx file.
-        calibration: inputs of batches of one, for a CNN.
+
+    Returns:
+        Whether anything was replaced.
     """
     onnx = require("onnx", extra="export")
     tools = require("onnxruntime.quantization", extra="export")
     shapes = require("onnxruntime.quantization.shape_inference", extra="export")
-    from hashret.onnx.export import beside_graph
+    from hashret.onnx.graphs import write_beside
 
     model = onnx.load(str(graph))
-    convolutions = sum(node.op_type == "Conv" for node in model.graph.node)
+    operations = [node.op_type for node in model.graph.node]
+    if operations.count("Conv") > _PATCHES or "MatMul" not in operations:
+        return False
     with tempfile.TemporaryDirectory(dir=graph.parent) as folder:
         whole, ready, done = (Path(folder) / f"{name}.onnx" for name in ("whole", "ready", "done"))
         onnx.save_model(model, str(whole))  # in one file, as the next step expects it
         shapes.quant_pre_process(str(whole), str(ready), skip_symbolic_shape=True)
-        if convolutions > 1:  # a ViT has one, which cuts the patches
-            tools.quantize_static(
-                str(ready),
-                str(done),
-                _Reader(calibration[:CALIBRATION]),
-                quant_format=tools.QuantFormat.QDQ,
-                per_channel=True,
-                op_types_to_quantize=["Conv"],
-            )
-        else:
-            tools.quantize_dynamic(str(ready), str(done), per_channel=True, op_types_to_quantize=["MatMul", "Gather"])
+        tools.quantize_dynamic(str(ready), str(done), per_channel=True, op_types_to_quantize=["MatMul", "Gather"])
         done.replace(graph)
-    beside_graph(graph)
-
-
-class _Reader:
-    """Batches, as onnxruntime's calibration takes them."""
-
-    def __init__(self, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
-        self._batches = iter(batches)
-
-    def get_next(self) -> Any:
-        """The next batch, or None."""
-        return next(self._batches, None)
+    write_beside(graph)
+    return True

@@ -110,4 +110,4 @@ def test_the_command_reports_what_it_costs(world, tmp_path, capsys):
     command = ["export", str(world.model), "--onnx", "--int8", "--out", str(tmp_path / "small")]
     assert main([*command, "--data", str(world.captions), "--split", "val"]) == 0
     out = capsys.readouterr().out
-    assert "of int8 in" in out and "rSum of 16 pictures and 32 captions" in out and "16 bits" in out
+    assert "MB of" in out and "rSum of 16 pictures and 32 captions" in out and "16 bits" in out

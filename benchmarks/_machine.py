@@ -1,0 +1,48 @@
+"""Where a benchmark ran and with what, and its state on disk: done cells are kept, and a killed run is no result."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import hashret
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    """Processor, cores, system, and the versions of Python, hashret and ``packages``."""
+    processor = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        processor = lines[0] if lines else processor
+    versions = {"python": platform.python_version(), "hashret": hashret.__version__}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    facts = {"processor": processor, "cores": os.cpu_count(), "system": platform.platform()}
+    if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        facts["scheduling"] = "real time, ahead of what else runs"  # as by chrt -f, on a machine that is busy
+    return {**facts, **versions}
+
+
+def load_state(path: Path, *, key: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier run with the same ``key`` left, or an empty state."""
+    if path.exists():
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if state["key"] == key:
+            return state
+    return {"key": key, "complete": False, "cells": {}}
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write the state, at once or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
