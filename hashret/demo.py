@@ -21,12 +21,11 @@ from hashret.engine import Engine
 from hashret.errors import InputError
 from hashret.evaluation.contact_sheet import contact_sheet
 from hashret.evaluation.figures import write_figures
-from hashret.evaluation.plots import curves, quality_against_bytes
+from hashret.evaluation.measured import Measured
+from hashret.evaluation.plots import curves
 from hashret.evaluation.report import (
     Commands,
     Credits,
-    Fact,
-    Facts,
     Gallery,
     Hit,
     Query,
@@ -35,10 +34,11 @@ from hashret.evaluation.report import (
     Table,
     write_report,
 )
+from hashret.evaluation.summary import NOTE, bytes_plots, first_facts, label_table, retrieval_table
 from hashret.indexing import index_dataset
 from hashret.model import CrossModalHasher
 from hashret.training import TrainResult, read_config, train
-from hashret.training.measure import Measured, measure
+from hashret.training.measure import measure
 
 N_BITS = 128  # of the collections, and of the galleries
 N_QUERIES, N_HITS = 10, 6
@@ -181,17 +181,6 @@ def _sections(
     pictures: Gallery,
     seconds: dict[str, float],
 ) -> tuple[Section, ...]:
-    codes = measured.codes[N_BITS]
-    width, floats = max(measured.floats.items())
-    times_smaller = 4 * width // (N_BITS // 8)
-    rows = list(measured.rows())
-    columns = ("", "bytes", "i2t R@1", "i2t R@5", "i2t R@10", "t2i R@1", "t2i R@5", "t2i R@10", "rSum")
-    table = tuple((row.name, row.bytes_an_item or None, *row.i2t, *row.t2i, row.r_sum) for row in rows)
-    aside = tuple(row.name for row in rows if row.kind in ("float", "chance"))
-    r10 = {
-        kind: {float(row.bytes_an_item): row.t2i[2] for row in rows if row.kind == kind}
-        for kind in ("codes", "asymmetric")
-    }
     encoders = {modality: tower.encoder.name for modality, tower in result.model.config.towers.items()}
     learned = (
         ("picture encoder", f"{encoders['image']}, frozen"),
@@ -201,42 +190,13 @@ def _sections(
         ("code lengths in one model", ", ".join(map(str, result.model.code_lengths)) + " bits"),
         ("seconds", ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())),
     )
-    labels = tuple(measured.labels.items())
     return (
-        Facts(
-            (
-                Fact(
-                    f"{codes.t2i.r10:.0f} %",
-                    "of names find their emoji in the first 10",
-                    f"chance {codes.chance['t2i']['R@10']:.1f} %",
-                ),
-                Fact(
-                    f"{N_BITS // 8} bytes",
-                    "an item in the index",
-                    f"{times_smaller} times smaller than its float32 vector",
-                ),
-                Fact(f"{codes.r_sum / floats.r_sum:.0%}", "of the float model's rSum kept", f"at {N_BITS} bits"),
-                Fact(f"{measured.n_images:,}", "emoji never seen in training", f"{measured.n_captions:,} names"),
-            )
-        ),
+        first_facts(measured, n_bits=N_BITS, captions="names", pictures="emoji never seen in training"),
         Table("What was learned", ("", ""), learned),
         curves(result.curves),
-        Table(
-            "Retrieval on held-out emoji",
-            columns,
-            table,
-            note="Recall in percent, expected over ties. i2t: names by a picture; t2i: pictures by a name. "
-            "A relaxed query is an unquantised query against the same stored bits.",
-            aside=aside,
-        ),
-        quality_against_bytes(
-            "What a byte buys",
-            {"code against code": r10["codes"], "relaxed query": r10["asymmetric"]},
-            measure="t2i R@10, percent",
-            ceiling=(f"float32, {4 * width:,} bytes", floats.t2i.r10),
-            chance=codes.chance["t2i"]["R@10"],
-        ),
-        *((Table("Same group, by label", ("measure", "value"), labels, digits=3),) if labels else ()),
+        retrieval_table(measured, title="Retrieval on held-out emoji", note=NOTE.replace("caption", "name")),
+        bytes_plots(measured),
+        *((label_table(measured, title="Same group, by label"),) if measured.by_label else ()),
         words,
         pictures,
         Commands(

@@ -1,4 +1,4 @@
-"""``hashret eval``: measure a model on a split, codes beside floats and chance."""
+"""``hashret eval``: measure a model, or anybody's codes, on a split: codes beside floats and chance."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hashret.training.measure import Measured
+    from hashret.cli._subject import Subject
+    from hashret.data import Dataset
+    from hashret.evaluation.measured import Measured
+    from hashret.evaluation.published import AsPublished
 
 SUMMARY = "Measure retrieval on a split: codes at each length, the float model, and chance; ties by expectation."
 EXAMPLES = (
     "hashret eval model/ --data captions.jsonl --split test",
     "hashret eval model/ --data captions.jsonl --split val --bits 64,256 --json",
+    "hashret eval model/ --data captions.jsonl --split val --html report.html",
+    "hashret eval model/ --data tagged.jsonl --split test --database train --as dchmt --cut 50",
+    "hashret eval --codes images.npy texts.npy --owner owner.npy --labels labels.npy --bits 64",
 )
 
 
@@ -23,40 +29,83 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     from hashret.cli._common import add_data_arguments
 
-    parser.add_argument("model", help="the directory of a model")
-    add_data_arguments(parser, split="test")
-    parser.add_argument(
-        "--bits", type=_lengths, help="code lengths, such as 64,256 (every one that the model was trained for)"
-    )
+    parser.add_argument("model", nargs="?", help="the directory of a model")
+    add_data_arguments(parser, split="test", required=False)
+    parser.add_argument("--bits", type=_lengths, help="code lengths, such as 64,256 (every one that there is)")
     parser.add_argument("--again", action="store_true", help="read the test split of a run once more, on the record")
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
+    parser.add_argument("--html", type=Path, help="write a report with curves and sample hits to this file")
     parser.add_argument("--cache", type=Path, help="where computed features are kept (~/.cache/hashret)")
     parser.add_argument("--device", default="auto")
+    labels = parser.add_argument_group("data with labels: items are relevant that share one")
+    labels.add_argument(
+        "--measures", default="AP@all", metavar="NAMES", help='such as "AP@all,NDCG@100,P@H<=2" (AP@all)'
+    )
+    labels.add_argument("--database", metavar="SPLIT", help="search this split instead of that of the queries")
+    labels.add_argument(
+        "--as",
+        dest="convention",
+        metavar="NAME",
+        help="beside it, the mAP that another code base would print: deephash, dchmt, ucch, trec",
+    )
+    labels.add_argument("--cut", type=int, help="top-k of --as (the whole ranking)")
+    parser.add_argument(
+        "--ties",
+        default="expected",
+        help="order of items at one distance: expected (over all orders), optimistic, pessimistic, stable (by row)",
+    )
+    foreign = parser.add_argument_group(
+        "codes from elsewhere, in the place of a model: .npy files, packed or one number a bit"
+    )
+    foreign.add_argument("--codes", nargs=2, metavar=("IMAGES", "TEXTS"), type=Path)
+    foreign.add_argument("--owner", type=Path, help="row of each caption's picture (from --data, or caption n has n)")
+    foreign.add_argument("--labels", type=Path, help="of the pictures: a class each, or a matrix of zeros and ones")
+    foreign.add_argument("--database-codes", nargs=2, metavar=("IMAGES", "TEXTS"), type=Path, help="search these")
+    foreign.add_argument("--database-owner", type=Path)
+    foreign.add_argument("--database-labels", type=Path)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     from hashret._files import write_whole
-    from hashret.cli._common import open_split, readable
-    from hashret.evaluation.once import TestOnce
-    from hashret.model import CrossModalHasher
-    from hashret.training.measure import measure
+    from hashret.cli._subject import check, of_arrays, of_model
+    from hashret.evaluation.category import difference
+    from hashret.evaluation.figures import plain
+    from hashret.evaluation.instance import check_ties
+    from hashret.evaluation.measured import measure_coded
+    from hashret.evaluation.measures import parse
+    from hashret.evaluation.published import as_published
 
-    model = CrossModalHasher.load(args.model, device=args.device)
-    dataset = readable(open_split(args), strict=args.strict)
-    measured = measure(model, dataset, code_lengths=args.bits, cache_dir=args.cache)
-    run_dir = Path(args.model).resolve().parent
-    if args.split == "test" and (run_dir / "checkpoints").is_dir():
-        TestOnce(run_dir).claim(checksum=dataset.fingerprint, again=args.again)  # before anybody looks
+    check(args)  # whatever is wrong is refused before minutes of work
+    check_ties(args.ties)
+    measures = [parse(name) for name in _names(args.measures)]
+    if args.convention:
+        difference(args.convention)
+    subject = of_arrays(args) if args.codes else of_model(args)
+    coded, database, lengths, dataset = subject
+    if args.convention or args.database or args.measures != "AP@all":
+        _ = coded.known_labels  # say so where there are none
+    measured = measure_coded(coded, code_lengths=lengths, measures=measures, ties=args.ties, database=database)
+    published = (
+        as_published(coded, args.convention, cut=args.cut, code_lengths=lengths, database=database)
+        if args.convention
+        else None
+    )
+    if not args.codes:
+        _claim(args, dataset)
+    command = shlex.join(["hashret", *sys.argv[1:]])
+    source = {"codes": [str(path) for path in args.codes]} if args.codes else {"model": str(args.model)}
     content = {
-        "model": str(args.model), "data": str(args.data), "split": args.split, **measured.to_dict(),
-        "command": shlex.join(["hashret", *sys.argv[1:]]),
+        **source, "data": None if args.data is None else str(args.data), "split": args.split, "ties": args.ties,
+        **measured.to_dict(), **({"as": published.to_dict()} if published else {}), "command": command,
     }  # fmt: skip
-    text = json.dumps(content, ensure_ascii=False, indent=2)
+    text = json.dumps(plain(content), ensure_ascii=False, indent=2)
     if args.out:
         write_whole(args.out, text)
-    print(text if args.json else table(measured))
+    if args.html:
+        _report(args, subject, measured, published, command)
+    print(text if args.json else table(measured) + (_as_table(published) if published else ""))
 
 
 def table(measured: Measured) -> str:
@@ -73,9 +122,82 @@ def table(measured: Measured) -> str:
             f"{row.name:<22}{bytes_an_item:>6}  {i2t[0]:>7.1f} {i2t[1]:>5.1f} {i2t[2]:>5.1f}  "
             f"{t2i[0]:>7.1f} {t2i[1]:>5.1f} {t2i[2]:>5.1f}  {row.r_sum:>6.1f}"
         )
-    for name, value in measured.labels.items():
-        lines.append(f"{name:<40} {value:.4f}")
+    if measured.by_label:
+        names = list(measured.by_label[0].values)
+        widths = [max(len(name), 6) + 2 for name in names]
+        lines += ["", f"{'shared labels':<22}" + "".join(f"{name:>{width}}" for name, width in zip(names, widths))]
+        for line in measured.by_label:
+            cells = (f"{line.values[name]:.4f}" if name in line.values else "–" for name in names)
+            lines.append(f"{line.name:<22}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths)))
+        lines += [
+            f"{count:,} {way} queries share a label with nothing that is searched; they count as 0"
+            for way, count in measured.n_without.items()
+            if count
+        ]
     return "\n".join(lines)
+
+
+def _as_table(published: AsPublished) -> str:
+    head = f"{'':<22}  {published.theirs} ({published.name})  {published.ours} (standard, tie-aware)"
+    left, right = (len(part) + len(name) + 5 for part, name in
+                   ((published.theirs, published.name), (published.ours, "standard, tie-aware")))  # fmt: skip
+    lines = [
+        f"{f'{way}, {n_bits} bits':<22}{theirs:>{left}.4f}{ours:>{right}.4f}"
+        for way, n_bits, theirs, ours in published.numbers
+    ]
+    return "\n".join(["\n", head, *lines, published.difference])
+
+
+def _claim(args: argparse.Namespace, dataset: Dataset | None) -> None:
+    """Record that the test split of a run is read, before anybody looks."""
+    from hashret.evaluation.once import TestOnce
+
+    run_dir = Path(args.model).resolve().parent
+    if "test" in (args.split, args.database) and dataset is not None and (run_dir / "checkpoints").is_dir():
+        TestOnce(run_dir).claim(checksum=dataset.fingerprint, again=args.again)
+
+
+def _report(
+    args: argparse.Namespace, subject: Subject, measured: Measured, published: AsPublished | None, command: str
+) -> None:
+    from hashret.evaluation.eval_report import evaluation_report
+    from hashret.evaluation.report import write_report
+
+    codes = " and ".join(map(str, args.codes)) if args.codes else ""
+    data = args.data if args.data is not None else "pairs of codes"
+    facts = [
+        ("codes", codes) if args.codes else ("model", str(args.model)),
+        ("data", str(data)),
+        ("split", str(args.split)) if args.data is not None else ("labels", str(args.labels)),
+        ("code lengths", ", ".join(map(str, subject.lengths)) + " bits"),
+        ("items at one distance", args.ties),
+    ]
+    name = subject.dataset.name if subject.dataset is not None else "codes from elsewhere"
+    report = evaluation_report(
+        measured,
+        subject.coded,
+        title=f"Retrieval on {name}" if subject.dataset is not None else "Retrieval with codes from elsewhere",
+        subtitle=f"{measured.n_images:,} pictures and {measured.n_captions:,} captions"
+        + (f" of the split {args.split}." if subject.dataset is not None and args.split else "."),
+        dataset=subject.dataset,
+        database=subject.database,
+        published=published,
+        facts=facts,
+        command=command,
+    )
+    write_report(args.html, report)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names of measures; a comma within brackets belongs to a name."""
+    names, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and not depth:
+            names.append("")
+        else:
+            names[-1] += letter
+    return tuple(name.strip() for name in names if name.strip())
 
 
 def _lengths(text: str) -> tuple[int, ...]:

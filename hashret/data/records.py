@@ -138,6 +138,12 @@ class Dataset:
         """The records at ``rows``, in that order, with the label columns of the whole."""
         return replace(self, records=tuple(self.records[row] for row in rows), vocabulary=self.label_names)
 
+    def paired(self) -> Dataset:
+        """The records with a picture and a caption: those that can be learned from and measured."""
+        return self.subset(
+            row for row, record in enumerate(self.records) if record.image is not None and record.captions
+        )
+
     @cached_property
     def label_names(self) -> tuple[str, ...]:
         """The names of the columns of ``label_matrix``."""

@@ -71,7 +71,7 @@ figcaption { color: var(--soft); font-size: 14px; margin: 6px 0 4px; }
 .asked img { display: block; width: 132px; height: 132px; object-fit: contain; background: #fff; border-radius: 8px;
   border: 1px solid var(--rule); }
 .asked img + q { margin-top: 10px; font-size: 15px; color: var(--soft); }
-.hits { display: grid; grid-template-columns: repeat(10, minmax(0, 1fr)); gap: 16px 11px;
+.hits { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); gap: 16px 11px;
   align-content: start; }
 .hit .frame { position: relative; aspect-ratio: 1; overflow: hidden; border-radius: 8px; background: #fff;
   box-shadow: 0 0 0 1px var(--rule); }

@@ -75,19 +75,25 @@ class Convention:
         measure: with ``{k}`` for the cut; ``whole`` is used without one.
         unanswerable: what it does with queries that have no relevant item, see ``evaluate_labels``.
         ties: it sorts by distance; the order of ties that its sort leaves, by row.
+        differs: what its cut average precision does, in words that follow "it".
     """
 
     measure: str
+    differs: str
     unanswerable: Unanswerable = "zero"
     ties: Ties = "stable"
     whole: str = "AP@all"
 
 
+_FOUND = (
+    "divides by the relevant items found within the cut, so that a query which finds one scores like one that finds all"
+)
+
 CONVENTIONS: Mapping[str, Convention] = {
-    "deephash": Convention("AP(norm=found)@{k}"),
-    "dchmt": Convention("AP(norm=first)@{k}"),
-    "ucch": Convention("AP(norm=found)@{k}", unanswerable="drop-zero"),
-    "trec": Convention("AP(norm=all)@{k}"),
+    "deephash": Convention("AP(norm=found)@{k}", _FOUND),
+    "dchmt": Convention("AP(norm=first)@{k}", "averages over the first relevant items, wherever they rank"),
+    "ucch": Convention("AP(norm=found)@{k}", _FOUND, unanswerable="drop-zero"),
+    "trec": Convention("AP(norm=all)@{k}", "divides by all relevant items, also by those that no cut has room for"),
 }
 
 
@@ -106,11 +112,39 @@ def reproduce(name: str, *, cut: int | None = None) -> dict[str, Any]:
     Raises:
         InputError: no such convention.
     """
-    if name not in CONVENTIONS:
-        raise InputError(f"there is no convention {name!r}{nearest(name, tuple(CONVENTIONS))}")
-    convention = CONVENTIONS[name]
+    convention = _convention(name)
     measure = convention.whole if cut is None else convention.measure.format(k=cut)
     return {"measures": (measure,), "ties": convention.ties, "unanswerable": convention.unanswerable}
+
+
+def difference(name: str, *, cut: int | None = None) -> str:
+    """What the number of another code base does otherwise than the standard one, as a sentence.
+
+    Args:
+        name: as for ``reproduce``.
+        cut: its top-k; None for the whole ranking.
+
+    Raises:
+        InputError: no such convention.
+    """
+    convention = _convention(name)
+    ways = ["takes tied items in the order of their rows, where the standard averages over all orders"]
+    if cut is not None:
+        ways.insert(0, convention.differs)
+    if convention.unanswerable != "zero":
+        ways.append("leaves out queries that found nothing, where the standard counts them as 0")
+    return f"{name} {'; '.join(ways)}."
+
+
+def standard(cut: int | None) -> str:
+    """The name of the standard measure that published ones are set beside."""
+    return "AP@all" if cut is None else f"AP(norm=min)@{cut}"
+
+
+def _convention(name: str) -> Convention:
+    if name not in CONVENTIONS:
+        raise InputError(f"there is no convention {name!r}{nearest(name, tuple(CONVENTIONS))}")
+    return CONVENTIONS[name]
 
 
 def evaluate_labels(

@@ -27,6 +27,7 @@ COLOURS = ("#2f6fd0", "#d9762b", "#1f9d73", "#a259c4", "#c8435a", "#7b8a12", "#0
 INK, GREY, GRID = "#24221f", "#8a857d", "#dedad2"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
+MOST_TICKS = 10
 SIZES = {"wide": (10.0, 4.2), "half": (5.3, 3.5), "third": (3.7, 3.2)}  # inches; a page shows each at its full width
 
 
@@ -196,7 +197,8 @@ def _powers_of_two(axes: Any, values: Sequence[float]) -> None:
     known = [x for x in values if np.isfinite(x) and x > 0]
     if known:
         low, high = int(np.floor(np.log2(min(known)))), int(np.ceil(np.log2(max(known))))
-        ticks = [2.0**power for power in range(low, high + 1)]
+        apart = 1 + (high - low) // MOST_TICKS  # labels of thousands must not run into each other
+        ticks = [2.0**power for power in range(low, high + 1, apart)]
         axes.set_xticks(ticks, [f"{tick:,.0f}" if tick >= 1 else f"{tick:g}" for tick in ticks])
         axes.set_xticks([], minor=True)
 

@@ -56,7 +56,7 @@ __all__ = [
     "write_report",
 ]
 
-HIT_SIDE, QUERY_SIDE = 200, 300  # pixels: twice what is shown, for fine screens
+HIT_SIDE, QUERY_SIDE = 260, 300  # pixels: twice what is shown, for fine screens
 
 
 def write_report(path: str | Path, report: Report) -> Path:
@@ -191,8 +191,9 @@ def _gallery(section: Gallery) -> str:
     if any(hit.distance is not None for hit in hits):
         parts.append("<span>below each hit: its distance to the query, in bits</span>")
     legend = f'<p class="legend">{"".join(parts)}</p>' if parts else ""
+    columns = max([6, *(len(found) for _, found in section.rows)])
     return legend + "".join(
-        f'<div class="row"><div class="asked">{_query(query)}</div>{_hits(found)}</div>'
+        f'<div class="row"><div class="asked">{_query(query)}</div>{_hits(found, columns)}</div>'
         for query, found in section.rows
     )
 
@@ -202,14 +203,14 @@ def _query(query: Query) -> str:
     return picture + (f"<q>{escape(query.text)}</q>" if query.text else "")
 
 
-def _hits(found: tuple[Hit, ...]) -> str:
+def _hits(found: tuple[Hit, ...], columns: int) -> str:
     if found and all(hit.image is None for hit in found):
         lines = "".join(
             f"<li{_class('right', bool(hit.correct))}>{_distance(hit)}<span>{escape(hit.caption)}</span></li>"
             for hit in found
         )
         return f'<ol class="lines">{lines}</ol>'
-    return f'<div class="hits">{"".join(_hit(hit) for hit in found)}</div>'
+    return f'<div class="hits" style="--columns: {min(columns, 10)}">{"".join(_hit(hit) for hit in found)}</div>'
 
 
 def _hit(hit: Hit) -> str:

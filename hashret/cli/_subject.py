@@ -1,0 +1,93 @@
+"""What ``hashret eval`` measures: a model on data, or arrays of codes from elsewhere.
+
+Turns arguments into codes; measures nothing, and loads torch for a model only.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, NamedTuple
+
+from hashret.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from hashret.data import Dataset
+    from hashret.evaluation.coded import Coded
+
+
+class Subject(NamedTuple):
+    """What is measured: codes, the database apart from them, code lengths, and the records where they are known."""
+
+    coded: Coded
+    database: Coded | None
+    lengths: tuple[int, ...]
+    dataset: Dataset | None
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse arguments that do not go together."""
+    if bool(args.model) == bool(args.codes):
+        raise InputError(
+            "give what to measure: the directory of a model, or --codes IMAGES TEXTS"
+            + (" and not both" if args.model else "")
+        )
+    if args.model and args.data is None:
+        raise InputError("--data is missing: give the pictures and captions to measure the model on")
+    if args.cut is not None and not args.convention:
+        raise InputError("--cut belongs to --as; to cut a measure give its whole name, as in --measures 'NDCG@50'")
+    given = [name for name in ("owner", "labels", "database_codes", "database_owner", "database_labels")
+             if getattr(args, name) is not None]  # fmt: skip
+    if args.model and given:
+        raise InputError(f"--{given[0].replace('_', '-')} belongs to --codes; a model's come from --data")
+    if args.codes and args.database:
+        raise InputError("--database names a split that a model encodes; for codes give --database-codes IMAGES TEXTS")
+    if (args.database_labels or args.database_owner) and not args.database_codes:
+        raise InputError("--database-labels and --database-owner belong to --database-codes IMAGES TEXTS")
+    if args.database_codes and args.database_labels is None:
+        raise InputError("a database apart from the queries has no pair of theirs: give --labels and --database-labels")
+
+
+def of_model(args: argparse.Namespace) -> Subject:
+    """The codes that a model gives the pictures and captions of a split."""
+    from hashret.cli._common import open_data, readable
+    from hashret.model import CrossModalHasher
+    from hashret.training.measure import check_lengths, encode_dataset
+
+    model = CrossModalHasher.load(args.model, device=args.device)
+    lengths = check_lengths(model, args.bits)
+    data = open_data(args)
+    dataset = readable(data.split(args.split) if args.split else data, strict=args.strict).paired()
+    searched = readable(data.split(args.database), strict=args.strict) if args.database else None
+    coded = encode_dataset(model, dataset, cache_dir=args.cache)
+    database = encode_dataset(model, searched, cache_dir=args.cache) if searched is not None else None
+    return Subject(coded, database, lengths, dataset)
+
+
+def of_arrays(args: argparse.Namespace) -> Subject:
+    """Codes from .npy files; owners and labels from files, or from the data that they were made from."""
+    from hashret.cli._common import open_split
+    from hashret.evaluation.foreign import as_coded, read_array
+
+    n_bits = max(args.bits) if args.bits else None
+    images, texts = (read_array(path, what=what) for path, what in zip(args.codes, ("image codes", "text codes")))
+    owner = read_array(args.owner, what="owners") if args.owner else None
+    labels = read_array(args.labels, what="labels") if args.labels else None
+    dataset = open_split(args).paired() if args.data is not None else None
+    if dataset is not None:
+        captions, rows = dataset.captions_flat()
+        if (len(dataset), len(captions)) != (len(images), len(texts)):
+            raise DataError(
+                f"there are {len(images):,} image codes and {len(texts):,} text codes, and {str(args.data)!r} has "
+                f"{len(dataset):,} pictures with {len(captions):,} captions in the split {args.split!r}; give the data "
+                f"and the split that they were made from"
+            )
+        owner = rows if owner is None else owner
+        labels = dataset.label_matrix() if labels is None and dataset.label_names else labels
+    coded = as_coded(images, texts, n_bits=n_bits, owner=owner, labels=labels)
+    database = None
+    if args.database_codes:
+        arrays = (read_array(path, what="database codes") for path in args.database_codes)
+        of_database = read_array(args.database_owner, what="owners") if args.database_owner else None
+        classes = read_array(args.database_labels, what="labels")
+        database = as_coded(*arrays, n_bits=coded.n_bits, owner=of_database, labels=classes)
+    return Subject(coded, database, args.bits or (coded.n_bits,), dataset)
