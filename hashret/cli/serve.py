@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token", help="what requests that write must carry (the variable HASHRET_TOKEN)")
     parser.add_argument("--read-only", action="store_true", help="refuse every write")
     parser.add_argument("--model", help="the model's directory, if not where the collection says")
-    parser.add_argument("--credits", default="", help="whom to thank for the pictures, shown below the page")
+    parser.add_argument("--credits", default="", help="whom to thank for the pictures, if not whom the collection says")
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="answer to this name in Host as well"
     )

@@ -19,7 +19,7 @@
         64          row 0, row 1, …, each (n_bits + 7) // 8 bytes; what lies beyond the committed rows is not read
 
     catalogue.sqlite, application_id 0x48534852 ("HSHR"), user_version = version of the format
-    about       key, value, crc             n_bits, number of the collection, fingerprint, model
+    about       key, value, crc             n_bits, number of the collection, fingerprint, model, credits
     state       one row: commits, generation, n_rows, n_live, next_id, crc
     items       row, id, metadata (JSON or NULL), crc     live rows only; a unique index on id
     runs        row, n, id, crc             n rows from `row` on with the integer ids id, id + 1, …, and no metadata

@@ -25,12 +25,15 @@ class About(NamedTuple):
     number: bytes
     fingerprint: str | None
     model: str | None
+    credits: str | None = None
 
 
-def create(path: Path, *, n_bits: int, fingerprint: str | None, model: str | Path | None) -> None:
+def create(
+    path: Path, *, n_bits: int, fingerprint: str | None, model: str | Path | None, credits: str | None = None
+) -> None:
     """Make an empty collection at ``path``; arguments as in ``Collection.create``."""
     n_bytes = bytes_for(n_bits)
-    for name, value in (("fingerprint", fingerprint), ("model", model)):
+    for name, value in (("fingerprint", fingerprint), ("model", model), ("credits", credits)):
         if value is not None and not isinstance(value, str | Path):
             raise InputError(f"{name} must be a str, not {value!r}")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -49,6 +52,7 @@ def create(path: Path, *, n_bits: int, fingerprint: str | None, model: str | Pat
                     "number": number.hex(),
                     "fingerprint": fingerprint,
                     "model": None if model is None else str(model),
+                    **({} if credits is None else {"credits": credits}),
                 },
                 State(commits=0, generation=1, n_rows=0, n_live=0, next_id=0),
             )
@@ -73,7 +77,11 @@ def about(catalogue: Catalogue) -> About:
     stored = catalogue.about()
     try:
         found = About(
-            int(stored["n_bits"] or ""), bytes.fromhex(stored["number"] or ""), stored["fingerprint"], stored["model"]
+            int(stored["n_bits"] or ""),
+            bytes.fromhex(stored["number"] or ""),
+            stored["fingerprint"],
+            stored["model"],
+            stored.get("credits"),
         )
     except (KeyError, ValueError) as error:
         raise catalogue.damaged(f"what it says about the collection cannot be read ({error!r})") from error

@@ -68,7 +68,8 @@ def salvage(path: Path, out: Path) -> Salvaged:
             dead = _dead(catalogue, loss.problems)
     finally:
         catalogue.close()
-    with Collection.create(out, about.n_bits, fingerprint=about.fingerprint, model=about.model) as target:
+    facts = {"fingerprint": about.fingerprint, "model": about.model, "credits": about.credits}
+    with Collection.create(out, about.n_bits, **facts) as target:
         for rows, ids, texts in _pieces(items, runs, dead, good, loss):
             _add(target, codes, rows, ids, texts, loss)
         count = len(target)

@@ -45,6 +45,7 @@ class Collection:
         *,
         fingerprint: str | None = None,
         model: str | Path | None = None,
+        credits: str | None = None,
     ) -> Collection:
         """Make a new, empty collection and open it for writing.
 
@@ -53,12 +54,13 @@ class Collection:
             n_bits: width of the codes, 1 to 4,096.
             fingerprint: of the model that makes the codes; ``check_model`` compares with it.
             model: where that model is, for those who search.
+            credits: whom to thank for the pictures; whatever shows them shows it.
 
         Raises:
             InputError: ``n_bits`` cannot be used.
             StorageError: the directory exists and is not empty, or cannot be made.
         """
-        _create.create(Path(path), n_bits=n_bits, fingerprint=fingerprint, model=model)
+        _create.create(Path(path), n_bits=n_bits, fingerprint=fingerprint, model=model, credits=credits)
         return cls(Session(Path(path), mode="w"))
 
     @classmethod
@@ -103,6 +105,11 @@ class Collection:
     def model(self) -> str | None:
         """Where that model was when the collection was made."""
         return self._session.about.model
+
+    @property
+    def credits(self) -> str | None:
+        """Whom to thank for the pictures."""
+        return self._session.about.credits
 
     def check_model(self, fingerprint: str) -> None:
         """Refuse a model that did not make these codes; a collection without a fingerprint takes any.

@@ -67,6 +67,7 @@ def index_dataset(
             n_bits=n_bits or model.n_bits,
             fingerprint=model.fingerprint,
             model=str(Path(model_path).resolve()) if model_path is not None else None,
+            credits=dataset.credits or None,
         )
         with collection:
             starts = range(0, len(entries), COMMIT)

@@ -71,7 +71,7 @@ async def collection(request: Request) -> Response:
             "count": count,
             "encoder": service.encoder,
             "writable": settings.token is not None and not settings.read_only,
-            "credits": settings.credits,
+            "credits": settings.credits or service.credits,
             "fields": [field._asdict() for field in service.fields],
             "limits": {
                 "k": MAX_K,

@@ -72,6 +72,11 @@ class Service:
         """Width of the codes."""
         return self._engine.collection.n_bits
 
+    @property
+    def credits(self) -> str:
+        """Whom to thank for the pictures, as the collection says."""
+        return self._engine.collection.credits or ""
+
     def waiting(self) -> dict[str, int]:
         """How many requests wait for or are with each kind of thread."""
         return {

@@ -22,7 +22,7 @@ class Settings:
         token: what a request that writes must carry; without one nothing can be written.
         read_only: refuse writes, whatever the token.
         hosts: names in ``Host`` that are answered, against rebinding of names; empty answers all.
-        credits: whom to thank for the pictures, shown below the page.
+        credits: whom to thank for the pictures, if not whom the collection says; shown below the page.
         max_upload_bytes: of a body that holds a picture or items.
         max_json_bytes: of a JSON query.
         max_pixels: of an uploaded picture; one of the collection is shown up to the same size.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hashret import Collection, Engine
+from hashret.server import Settings
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +173,14 @@ def test_a_model_that_is_gone_is_told_and_codes_still_work(tmp_path, serve):
         answer = client.post("/api/search/text", json={"text": "words"})
         assert (answer.status_code, client.get("/ready").status_code) == (503, 503)
         assert "gone" in answer.json()["detail"]
+
+
+def test_credits_of_the_collection_reach_the_page(tmp_path, serve):
+    path = tmp_path / "c.hashret"
+    with Collection.create(path, n_bits=16, credits="Drawings: somebody, CC BY-SA 4.0") as collection:
+        collection.add(np.zeros((1, 2), np.uint8), ids=["a"])
+    with serve(path, Settings()) as client:
+        assert client.get("/api/collection").json()["credits"] == "Drawings: somebody, CC BY-SA 4.0"
+    Collection.salvage(path, tmp_path / "saved.hashret")
+    with Collection.open(tmp_path / "saved.hashret") as saved:
+        assert saved.credits == "Drawings: somebody, CC BY-SA 4.0"
