@@ -1,0 +1,123 @@
+"""``hashret eval``: codes from elsewhere, other code bases' numbers, reports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hashret.evaluation import evaluate_codes, evaluate_labels, reproduce
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    """Twelve pictures with two captions each, as one number a bit and packed, with owners and classes."""
+    folder = tmp_path_factory.mktemp("codes")
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(12, 32)) > 0
+    owner = np.repeat(np.arange(12), 2)
+    texts = images[owner] ^ (rng.random((24, 32)) > 0.8)
+    made = {
+        "images": images.astype(np.int64), "texts": texts * 2.0 - 1.0, "owner": owner, "labels": np.arange(12) % 3,
+        "packed": np.packbits(images, axis=1), "packed_texts": np.packbits(texts, axis=1),
+    }  # fmt: skip
+    for name, array in made.items():
+        np.save(folder / f"{name}.npy", array)
+    return folder, made
+
+
+def test_codes_from_elsewhere_are_measured_the_same_way(arrays, run_cli):
+    folder, made = arrays
+    code, out, err = run_cli(
+        "eval", "--codes", folder / "images.npy", folder / "texts.npy", "--owner", folder / "owner.npy",
+        "--labels", folder / "labels.npy", "--as", "dchmt", "--cut", 3, "--json",
+        "--measures", "AP@all,P@H<=2,NDCG(gain=linear)@5",
+    )  # fmt: skip
+    assert code == 0, err
+    figures = json.loads(out)
+    expected = evaluate_codes(made["packed"], made["packed_texts"], made["owner"], n_bits=32)
+    assert figures["codes"]["32"]["rSum"] == expected.r_sum
+    labels = made["labels"], made["labels"][made["owner"]]
+    theirs = evaluate_labels(made["packed"], made["packed_texts"], *labels, n_bits=32, **reproduce("dchmt", cut=3))
+    assert figures["as"]["numbers"][0]["theirs"] == theirs["AP(norm=first)@3"]
+    assert "order of their rows" in figures["as"]["difference"]
+    assert {"i2t P@H<=2, 32 bits", "t2i NDCG(gain=linear)@5, chance"} <= figures["labels"].keys()
+
+
+def test_packed_codes_a_prefix_and_a_database_apart(arrays, run_cli, tmp_path):
+    folder, _ = arrays
+    page = tmp_path / "report.html"
+    codes = (folder / "packed.npy", folder / "packed_texts.npy")
+    code, out, err = run_cli(
+        "eval", "--codes", *codes, "--owner", folder / "owner.npy", "--labels", folder / "labels.npy",
+        "--database-codes", *codes, "--database-owner", folder / "owner.npy",
+        "--database-labels", folder / "labels.npy", "--bits", "8,32", "--as", "trec", "--html", page,
+    )  # fmt: skip
+    assert code == 0, err
+    lines = out.splitlines()
+    assert any(line.startswith("8 bits") for line in lines) and "trec" in out and "i2t AP@all" in out
+    assert lines[-1].startswith("trec takes tied items")
+    assert "AP@all" in page.read_text(encoding="utf-8")
+
+
+def test_codes_are_measured_without_torch(arrays):
+    folder, _ = arrays
+    script = (
+        "import sys; from hashret.cli import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or ('torch' in sys.modules) * 9)"
+    )
+    arguments = ["eval", "--codes", str(folder / "packed.npy"), str(folder / "packed.npy")]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "12 pictures, 12 captions" in done.stdout
+
+
+BAD = {
+    "nothing to measure": ([], "or --codes IMAGES TEXTS"),
+    "a model without data": (["model"], "--data is missing"),
+    "both": (["model", "--codes", "{images}", "{texts}"], "not both"),
+    "labels for a model": (["model", "--data", "x", "--labels", "{labels}"], "--labels belongs to --codes"),
+    "a cut alone": (["--codes", "{images}", "{texts}", "--cut", "5"], "--cut belongs to --as"),
+    "no owner": (["--codes", "{images}", "{texts}"], "--owner"),
+    "no labels": (["--codes", "{images}", "{images}", "--as", "dchmt"], "the data have no labels"),
+    "unknown convention": (["--codes", "{images}", "{images}", "--as", "dcmht"], "'dchmt'"),
+    "unknown measure": (["--codes", "{images}", "{images}", "--measures", "mAP"], "no measure 'mAP'"),
+    "an open measure": (["--codes", "{images}", "{images}", "--measures", "AP@50"], "AP(norm=min)@50"),
+    "unknown ties": (["--codes", "{images}", "{images}", "--ties", "stabel"], "'stable'"),
+    "no such file": (["--codes", "{images}", "none.npy"], "none.npy"),
+    "too many bits": (["--codes", "{images}", "{images}", "--bits", "64"], "32 wide"),
+    "other data": (["--codes", "{images}", "{images}", "--data", "{csv}", "--split", "test"], "the split 'test'"),
+    "a split as database": (["--codes", "{images}", "{images}", "--database", "train"], "--database-codes"),
+    "a database without labels": (["--codes", "{images}", "{images}", "--database-codes", "{images}", "{images}"],
+                                  "--database-labels"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_go_together_is_a_sentence(case, arrays, run_cli, tmp_path):
+    folder, made = arrays
+    (tmp_path / "two.jsonl").write_text(
+        "".join(json.dumps({"image": f"{n}.png", "captions": ["a"], "split": "test"}) + "\n" for n in range(2))
+    )
+    for n in range(2):
+        (tmp_path / f"{n}.png").write_bytes(b"")
+    places = {name: str(folder / f"{name}.npy") for name in made} | {"csv": str(tmp_path / "two.jsonl")}
+    arguments, words = BAD[case]
+    code, out, err = run_cli("eval", *(argument.format(**places) for argument in arguments))
+    assert (code, out) == (2, "")
+    assert words in err and "Traceback" not in err
+
+
+def test_a_model_is_set_beside_another_code_base_in_a_report(world, run_cli, tmp_path):
+    page = tmp_path / "report.html"
+    code, out, err = run_cli(
+        "eval", world.model, "--data", world.captions, "--split", "val", "--database", "train", "--as", "ucch",
+        "--cut", 5, "--ties", "pessimistic", "--html", page, "--cache", world.folder / "cache",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "float32, 32 wide" in out and "leaves out queries that found nothing" in out
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:image/") >= 6 and "AP(norm=found)@5" in text and "Searched: 16 pictures" in text
