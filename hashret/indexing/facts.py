@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import warnings
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,7 +39,9 @@ def facts_of(found: Found, content: bytes, digest: str) -> dict[str, Any]:
         "mtime_ns": found.mtime_ns,
         "content": digest,
     }
-    with contextlib.suppress(Exception):  # a damaged header may raise anything; the encoder tells what is wrong
+    # a damaged header may warn and raise anything; where the picture is damaged too, the encoder tells
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         facts |= _from_header(content)
     return facts
 
