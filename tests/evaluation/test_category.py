@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -206,6 +207,23 @@ def test_blocks_do_not_change_the_figures(monkeypatch: pytest.MonkeyPatch) -> No
             patch.setattr("hashret.evaluation.buckets.HISTOGRAM_CELLS", 500)
             parts = evaluate_labels(*sample, n_bits=16, measures=names, ties=ties)
         assert parts.to_dict() == pytest.approx(whole.to_dict())
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_memory_does_not_grow_with_queries_times_items(graded: bool) -> None:
+    """A matrix of 600 x 20,000 distances alone would take 46 MiB."""
+    rng = np.random.default_rng(0)
+    queries, items = (rng.integers(0, 256, (n, 8), dtype=np.uint8) for n in (600, 20_000))
+    labels = [
+        rng.random((len(codes), 8)) > 0.8 if graded else rng.integers(0, 9, len(codes)) for codes in (queries, items)
+    ]
+    tracemalloc.start()
+    try:
+        evaluate_labels(queries, items, *labels, n_bits=64, measures=["NDCG@100" if graded else "AP@all", "P@H<=2"])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 << 20
 
 
 def test_ball_measures() -> None:
