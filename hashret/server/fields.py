@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from itertools import islice
 from typing import Any, NamedTuple
@@ -11,7 +12,10 @@ from hashret.collection import Collection
 SAMPLE = 1000
 MAX_VALUES = 12
 MAX_FIELDS = 12
-HIDDEN = ("image", "captions", "credits")  # a path, and what is prose
+HIDDEN = ("image", "captions", "credits", "bytes", "mtime_ns", "content")  # paths, prose, and how files are known again
+_LOGIC = ("and", "or", "not")  # a filter reads them as words of its own
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_EXACT = 1 << 53  # what a page can hold as a number
 
 
 class Field(NamedTuple):
@@ -30,7 +34,7 @@ def fields_of(collection: Collection) -> tuple[Field, ...]:
     found: dict[str, list[Any]] = defaultdict(list)
     for metadata in collection.get(ids).metadata if ids else ():
         for name, value in metadata.items():
-            if name not in HIDDEN and not name.startswith(".") and '"' not in name and "\\" not in name:
+            if name not in (*HIDDEN, *_LOGIC) and not set(name) & set('"\\'):
                 found[name].append(value)
     fields = [
         field for name in sorted(found, key=lambda name: -len(found[name])) if (field := _field(name, found[name]))
@@ -44,10 +48,14 @@ def _field(name: str, values: list[Any]) -> Field | None:
     if all(isinstance(value, bool) for value in values):
         return Field(name, "flag", (True, False), None, None)
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        if max(map(abs, values)) > _EXACT:
+            return None
         few = sorted(set(values))
         shown = tuple(few) if len(few) <= MAX_VALUES else ()
         return Field(name, "number", shown, float(min(values)), float(max(values)))
     if all(isinstance(value, str) for value in values):
+        if all(_DATE.match(value) for value in values):
+            return Field(name, "date", (min(values)[:10], max(values)[:10]), None, None)
         return _worded(name, "text", values)
     if all(isinstance(value, list) for value in values):
         flat = [entry for value in values for entry in value]

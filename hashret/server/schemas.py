@@ -148,8 +148,10 @@ class FieldFacts(BaseModel):
     """A metadata field, as a sample of the items has it."""
 
     name: str = Field(examples=["year"])
-    kind: Literal["text", "number", "flag", "list"]
-    values: list[str | int | float | bool] = Field(description="The most frequent values, if they are few.")
+    kind: Literal["text", "number", "flag", "list", "date"]
+    values: list[str | int | float | bool] = Field(
+        description="The most frequent values, if they are few; of dates the first and the last."
+    )
     low: float | None = Field(description="Of numbers.")
     high: float | None = Field(description="Of numbers.")
 

@@ -10,6 +10,7 @@ import pytest
 
 from hashret import Collection, Engine
 from hashret.server import Settings
+from hashret.server.fields import fields_of
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +185,20 @@ def test_credits_of_the_collection_reach_the_page(tmp_path, serve):
     Collection.salvage(path, tmp_path / "saved.hashret")
     with Collection.open(tmp_path / "saved.hashret") as saved:
         assert saved.credits == "Drawings: somebody, CC BY-SA 4.0"
+
+
+def test_fields_of_photos_are_ranges_of_days_and_numbers_and_words_that_recur(tmp_path):
+    metadata = [
+        {
+            "taken": f"2024-05-{day:02}T10:00:00", "camera": ("A", "B")[day % 2], "width": 100 + day,
+            "mtime_ns": day << 60, "title": f"photo {day}", "huge": 10**400, "same": 1, "flag": day > 3, "and": "x", 'quo"te': day,
+        }
+        for day in range(1, 31)
+    ]  # fmt: skip
+    with Collection.create(tmp_path / "c.hashret", n_bits=8) as collection:
+        collection.add(np.zeros((30, 1), np.uint8), ids=[str(n) for n in range(30)], metadata=metadata)
+        fields = {field.name: field for field in fields_of(collection)}
+    assert set(fields) == {"taken", "camera", "width", "flag"}
+    assert fields["taken"].values == ("2024-05-01", "2024-05-30")
+    assert set(fields["camera"].values) == {"A", "B"}
+    assert (fields["width"].low, fields["width"].high, fields["width"].values) == (101, 130, ())

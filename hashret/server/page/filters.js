@@ -46,7 +46,7 @@ export class Filters {
   draw() {
     byId("fields").replaceChildren(...this.fields.map((field) => element("fieldset", {},
       element("legend", { title: field.name }, field.name),
-      ...(field.values.length ? field.values.map((value) => this.chip(field.name, value)) : this.range(field)))));
+      ...(field.values.length && field.kind !== "date" ? field.values.map((value) => this.chip(field.name, value)) : this.range(field)))));
     this.mark();
   }
 
@@ -56,8 +56,10 @@ export class Filters {
 
   range(field) {
     const now = this.ranges.get(field.name) ?? ["", ""];
+    const date = field.kind === "date";
     return ["from", "to"].map((word, side) => element("input", {
-      type: "number", step: "any", value: now[side], placeholder: `${word} ${side ? field.high : field.low}`, "aria-label": `${field.name} ${word}`,
+      ...(date ? { type: "date", min: field.values[0], max: field.values[1] } : { type: "number", step: "any", placeholder: `${word} ${side ? field.high : field.low}` }),
+      value: now[side], title: `${field.name} ${word}`, "aria-label": `${field.name} ${word}`,
       oninput: (event) => {
         const both = this.ranges.get(field.name) ?? ["", ""];
         both[side] = event.target.value;
@@ -112,8 +114,11 @@ export class Filters {
       const key = keyOf(name);
       parts.push(list ? { or: [...values].map((value) => ({ [key]: { contains: value } })) } : { [key]: { in: [...values] } });
     }
-    for (const [name, [low, high]] of this.ranges)
-      parts.push({ [keyOf(name)]: { ...(low ? { gte: Number(low) } : {}), ...(high ? { lte: Number(high) } : {}) } });
+    for (const [name, [low, high]] of this.ranges) {
+      const date = this.fields.find((field) => field.name === name)?.kind === "date";
+      const [from, to] = date ? [low, `${high}T99`] : [Number(low), Number(high)]; // T99: to the end of the day
+      parts.push({ [keyOf(name)]: { ...(low ? { gte: from } : {}), ...(high ? { lte: to } : {}) } });
+    }
     if (this.json) parts.push(this.json);
     return parts.length ? { and: parts } : null;
   }

@@ -19,6 +19,8 @@ export function captionOf(hit) {
   return typeof words === "string" && words ? words : String(hit.id);
 }
 
+const INNER = ["mtime_ns", "content"]; // how an index knows a file again
+
 const written = (value) =>
   Array.isArray(value) ? value.map(written).join("\n")
   : value !== null && typeof value === "object" ? JSON.stringify(value)
@@ -79,8 +81,9 @@ export class Grid {
   }
 
   brief(hit) {
-    const told = this.facts.fields.map((field) => hit.metadata[field.name]).filter((value) => value !== undefined && value !== null && value !== "");
-    return told.slice(0, 3).map((value) => written(value).replaceAll("\n", ", ")).join(" · ") || "\u00a0";
+    const telling = this.facts.fields.filter((field) => field.kind !== "number" || field.values.length || field.name === "year");
+    const told = telling.map((field) => (field.kind === "date" ? hit.metadata[field.name]?.slice(0, 10) : hit.metadata[field.name]));
+    return told.filter((value) => value !== undefined && value !== null && value !== "").slice(0, 3).map((value) => written(value).replaceAll("\n", ", ")).join(" · ") || "\u00a0";
   }
 
   open(hit) {
@@ -90,7 +93,7 @@ export class Grid {
     if (hit.thumbnail) { image.src = `${hit.thumbnail}&side=1280`; image.alt = captionOf(hit); } else image.removeAttribute("src");
     byId("detail-title").textContent = captionOf(hit);
     byId("detail-distance").textContent = this.ranked ? `${hit.distance} of ${this.facts.n_bits} bits differ` : "";
-    const facts = [["id", hit.id], ...Object.entries(hit.metadata)].filter(([, value]) => value !== null && value !== "" && !(Array.isArray(value) && !value.length));
+    const facts = [["id", hit.id], ...Object.entries(hit.metadata)].filter(([name, value]) => !INNER.includes(name) && value !== null && value !== "" && !(Array.isArray(value) && !value.length));
     byId("detail-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, written(value))]));
     this.dialog.showModal();
     byId("detail-like").focus();
