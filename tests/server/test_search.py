@@ -191,7 +191,8 @@ def test_fields_of_photos_are_ranges_of_days_and_numbers_and_words_that_recur(tm
     metadata = [
         {
             "taken": f"2024-05-{day:02}T10:00:00", "camera": ("A", "B")[day % 2], "width": 100 + day,
-            "mtime_ns": day << 60, "title": f"photo {day}", "huge": 10**400, "same": 1, "flag": day > 3, "and": "x", 'quo"te': day,
+            "mtime_ns": day << 60, "title": f"photo {day}", "huge": 10**400, "same": 1,
+            "flag": day > 3, "and": "x", 'quo"te': day,
         }
         for day in range(1, 31)
     ]  # fmt: skip
