@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from hashret.model.config import HeadConfig
@@ -24,6 +25,15 @@ class LinearHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.norm(self.linear(features))
         return logits
+
+    @torch.no_grad()
+    def shift(self, offset: Tensor) -> None:
+        """Take (n_bits,) ``offset`` from every item's logits, for good."""
+        if isinstance(self.norm, nn.BatchNorm1d):
+            assert self.norm.running_mean is not None and self.norm.running_var is not None
+            self.norm.running_mean += offset * (self.norm.running_var + self.norm.eps).sqrt()
+        else:
+            self.linear.bias -= offset
 
 
 class ResidualHead(LinearHead):

@@ -30,7 +30,15 @@ from hashret.model import CrossModalHasher
 from hashret.model.devices import pick_device
 from hashret.training import checkpoint
 from hashret.training.config import RunConfig
-from hashret.training.features import calibrate, fit_adapters, identity_of, pair_features, teacher_vectors, usable
+from hashret.training.features import (
+    calibrate,
+    fit_adapters,
+    halve,
+    identity_of,
+    pair_features,
+    teacher_vectors,
+    usable,
+)
 from hashret.training.measure import measure_pairs
 from hashret.training.noise import corrupt
 from hashret.training.trainer import Trainer, derive_seed
@@ -125,6 +133,8 @@ def train(
         fit_adapters(hasher, train_pairs)
     trainer.run()
     assert trainer.best is not None  # run() refuses to end without
+    if config.halve:
+        halve(hasher, train_pairs)
     calibrate(hasher, train_pairs)
     hasher.save(run_dir / "model")
     figures = {

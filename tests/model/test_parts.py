@@ -11,7 +11,7 @@ from hashret.errors import ConfigError
 from hashret.model import CrossModalHasher, ModelConfig
 from hashret.model.adapters import ADAPTERS
 from hashret.model.config import HeadConfig, MixerConfig
-from hashret.model.heads import HEADS
+from hashret.model.heads import HEADS, LinearHead
 from hashret.model.mixers import Mixing, SelfMixer
 from hashret.model.outputs import TowerOutput, sign
 from hashret.model.poolers import POOLERS
@@ -195,3 +195,15 @@ def test_noise_moves_features_only_when_asked_for(make):
     assert torch.equal(still.pooled, again.pooled)
     moves = (moved.pooled - still.pooled).norm(dim=1)
     assert (moves > 0.1).all() and (moves < 1.2).all()
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_head_is_shifted_for_good(batch_norm: bool) -> None:
+    torch.manual_seed(0)
+    head = LinearHead(HeadConfig(batch_norm=batch_norm), width=6, n_bits=4)
+    features = torch.randn(32, 6)
+    head(features)  # running statistics
+    head.eval()
+    before, offset = head(features), torch.tensor([1.0, -2.0, 0.0, 0.5])
+    head.shift(offset)
+    torch.testing.assert_close(head(features), before - offset)
