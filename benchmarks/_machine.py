@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hashret
+from hashret._files import write_whole
 
 
 def machine(*packages: str) -> dict[str, Any]:
@@ -42,7 +43,4 @@ def load_state(path: Path, *, key: dict[str, Any]) -> dict[str, Any]:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write the state, at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(state, indent=1) + "\n")

@@ -28,6 +28,7 @@ from _search_report import write_report
 
 import hashret
 from hashret import kernels
+from hashret._files import write_whole
 from hashret.kernels import native
 
 QUERIES = 1000
@@ -188,9 +189,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def save(state: dict[str, Any], out: Path) -> None:
     """The numbers and the report, each at once or not at all."""
-    temporary = out / "search.json.tmp"
-    temporary.write_text(json.dumps(state, indent=None, separators=(",", ":")))
-    temporary.replace(out / "search.json")
+    write_whole(out / "search.json", json.dumps(state, indent=None, separators=(",", ":")))
     write_report(state, out)
 
 
