@@ -44,7 +44,8 @@ def available(module: str) -> bool:
 def progress(items: Iterable[T], *, label: str, total: int | None = None, unit: str = "it") -> Any:
     """``items`` behind a progress bar, once it takes a second.
 
-    Silent when stderr is no terminal, for a single item, and where tqdm is missing. The bar has ``set_postfix(**figures)`` in every case.
+    Silent when stderr is no terminal, for a single item, and where tqdm is missing. The bar has
+    ``set_postfix(**figures)`` in every case.
     """
     if total != 1 and sys.stderr is not None and sys.stderr.isatty() and available("tqdm"):
         return importlib.import_module("tqdm").tqdm(items, desc=label, total=total, unit=unit, leave=False, delay=1)
