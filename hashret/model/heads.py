@@ -33,7 +33,7 @@ class LinearHead(nn.Module):
             assert self.norm.running_mean is not None and self.norm.running_var is not None
             self.norm.running_mean += offset * (self.norm.running_var + self.norm.eps).sqrt()
         else:
-            self.linear.bias -= offset
+            self.linear.bias.sub_(offset)
 
 
 class ResidualHead(LinearHead):
