@@ -43,7 +43,7 @@ def deadly(function):
 if place == "step":
     optimiser.Stepper.step = deadly(optimiser.Stepper.step)
 elif place == "write":
-    checkpoint._write = deadly(checkpoint._write)
+    checkpoint.write_whole = deadly(checkpoint.write_whole)
 folder = Path(sys.argv[1])
 train(read_config(folder / "run.yaml"), dataset(folder), out=sys.argv[2], resume="--resume" in sys.argv,
       cache_dir=folder / "cache", device="cpu")
