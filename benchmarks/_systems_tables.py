@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from _systems_cells import Cell
+from _systems_cells import Cell, Overrides
 
 from hashret._files import write_whole
 from hashret.evaluation.figures import write_figures
@@ -18,19 +18,32 @@ from hashret.training.config import Claim
 Cells = Mapping[Cell, dict[str, Any]]
 
 
+class Row(NamedTuple):
+    """A system in the table: all of its cells with these overrides, whatever their seeds; a line for each length."""
+
+    name: str
+    system: str
+    overrides: Overrides = ()
+
+
 def write_tables(
-    out: Path,
-    cells: Cells,
-    runs: Path,
-    *,
-    systems: list[str],
-    own: Mapping[str, tuple[str, ...]],
-    scale: float,
+    out: Path, cells: Cells, runs: Path, *, rows: Sequence[Row], n_bits: int, seed: int, scale: float
 ) -> None:
-    """Write ``out`` and the Markdown beside it."""
-    rows = list(_systems(cells, systems, own))
-    claims = list(_claims(cells, runs, systems))
-    write_figures(out, {"systems": rows, "claims": claims, "scale of epochs": scale})
+    """Write ``out`` and the Markdown beside it.
+
+    Args:
+        out: the JSON file.
+        cells: every cell that is finished, with its content.
+        runs: where the cells' files are.
+        rows: of the systems' table, in order.
+        n_bits: the code length that claims are tested at.
+        seed: that claims are tested with.
+        scale: of all epochs.
+    """
+    systems = [line for row in rows for line in _lines(cells, row)]
+    at_one = {cell: found for cell, found in cells.items() if (cell.n_bits, cell.seed) == (n_bits, seed)}
+    claims = [claim for system in dict.fromkeys(row.system for row in rows) for claim in _claims(at_one, runs, system)]
+    write_figures(out, {"systems": systems, "claims": claims, "scale of epochs": scale})
     lines = [
         "# Systems on equal pairs",
         "",
@@ -41,52 +54,47 @@ def write_tables(
         "",
         "| system | bits | bytes | i2t R@1 / 5 / 10 | t2i R@1 / 5 / 10 | rSum | relaxed query | float | s | seeds |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        *map(_system_line, rows),
+        *map(_system_line, systems),
         "",
         "| system | claim | with | without | difference [95 %] | verdict |",
         "|---|---|---|---|---|---|",
         *map(_claim_line, claims),
         "",
-        "s: seconds of training from cached features. Differences are of rSum (of the probe's accuracy in percent for "
+        "s: seconds of training from cached features. Claims are tested on each configuration as it stands. "
+        "Differences are of rSum (of the probe's accuracy in percent for "
         "invariance, where lower is better); the interval is a paired bootstrap over test queries, one seed. "
         "Shown: above 0. Contrary: below. Else not shown.",
     ]
     write_whole(out.with_suffix(".md"), "\n".join(lines) + "\n")
 
 
-def _systems(cells: Cells, systems: list[str], own: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, Any]]:
-    for system in systems:
-        for overrides, label in dict.fromkeys([(own.get(system, ()), ""), ((), "own pair")]):
-            found = [(c, f) for c, f in cells.items() if c.system == system and c.overrides == overrides]
-            if label and not own.get(system):
-                continue
-            for n_bits in sorted({int(n) for _, f in found for n in f["codes"]}):
-                at = [f for _, f in found if str(n_bits) in f["codes"]]
-                figures = [f["codes"][str(n_bits)] for f in at]
-                yield {
-                    "system": f"{system}, {label}" if label else system,
-                    "n_bits": n_bits,
-                    "bytes": at[0]["bytes"][str(n_bits)],
-                    **{
-                        way: [float(np.mean([f[way][f"R@{k}"] for f in figures])) for k in (1, 5, 10)]
-                        for way in ("i2t", "t2i")
-                    },
-                    "rSum": [f["rSum"] for f in figures],
-                    "relaxed": [f["relaxed"][str(n_bits)] for f in at],
-                    "float": [f["float"][str(n_bits)] for f in at],
-                    "seconds": float(np.median([f["seconds"]["training"] for f in at])),
-                    "seeds": len(at),
-                }
+def _lines(cells: Cells, row: Row) -> Iterator[dict[str, Any]]:
+    """The line of each code length; a nested model has several."""
+    found = [content for cell, content in cells.items() if (cell.system, cell.overrides) == (row.system, row.overrides)]
+    for n_bits in sorted({int(length) for content in found for length in content["codes"]}):
+        at = [content for content in found if str(n_bits) in content["codes"]]
+        figures = [content["codes"][str(n_bits)] for content in at]
+        yield {
+            "system": row.name,
+            "n_bits": n_bits,
+            "bytes": at[0]["bytes"][str(n_bits)],
+            **{
+                way: [float(np.mean([f[way][f"R@{k}"] for f in figures])) for k in (1, 5, 10)] for way in ("i2t", "t2i")
+            },
+            "rSum": [f["rSum"] for f in figures],
+            "relaxed": [content["relaxed"][str(n_bits)] for content in at],
+            "float": [content["float"][str(n_bits)] for content in at],
+            "seconds": float(np.median([content["seconds"]["training"] for content in at])),
+            "seeds": len(at),
+        }
 
 
-def _claims(cells: Cells, runs: Path, systems: list[str]) -> Iterator[dict[str, Any]]:
-    seeds = [cell.seed for cell in cells]
-    for system in systems:
-        for name, claim in read_config(system).claims.items():
-            known = {cell.overrides: cell for cell in cells if cell.system == system and cell.seed == seeds[0]}
-            first, second = known.get(claim.given), known.get((*claim.given, *claim.without))
-            if first is None or second is None:
-                continue
+def _claims(cells: Cells, runs: Path, system: str) -> Iterator[dict[str, Any]]:
+    """What became of each claim of a system, from its cells of one seed and one length."""
+    known = {cell.overrides: cell for cell in cells if cell.system == system}
+    for name, claim in read_config(system).claims.items():
+        first, second = known.get(claim.given), known.get((*claim.given, *claim.without))
+        if first is not None and second is not None:
             yield {"system": system, "claim": name, "says": claim.says, **_compare(claim, cells, runs, first, second)}
 
 
@@ -94,14 +102,10 @@ def _compare(claim: Claim, cells: Cells, runs: Path, first: Cell, second: Cell) 
     if claim.measure == "probe":
         values = [100 * cells[cell]["probe"] for cell in (first, second)]
         return {"with": values[0], "without": values[1], "difference": values[0] - values[1], "measure": "probe"}
-    length = str(max(map(int, cells[first]["codes"])) if first.n_bits == 0 else first.n_bits)
+    length = str(first.n_bits)  # of a nested model a prefix
     prefixes = ("after", "before") if claim.measure == "rerank" else (length, length)
     tables = [dict(np.load(runs / cell.name / "queries.npz")) for cell in (first, second)]
-    ways = [[table[f"{prefix}/{way}"] for way in ("i2t", "t2i")] for table, prefix in zip(tables, prefixes)]
-    owner = tables[0]["owner"]
-    n_images, n_texts = len(ways[0][0]), len(ways[0][1])
-    # an image's value and its captions' values are resampled together; scaled so that the mean of units is rSum
-    units = [i2t + np.bincount(owner, t2i, minlength=n_images) * (n_images / n_texts) for i2t, t2i in ways]
+    units = [units_of(table, prefix) for table, prefix in zip(tables, prefixes)]
     found = bootstrap(units[0] - units[1])
     return {
         "with": float(units[0].mean()),
@@ -113,6 +117,18 @@ def _compare(claim: Claim, cells: Cells, runs: Path, first: Cell, second: Cell) 
         **({"floats": cells[first]["rerank"]["floats"]} if claim.measure == "rerank" else {}),
         **({"AUC": cells[first]["noise"]["noise.AUC"]} if "noise.AUC" in cells[first]["noise"] else {}),
     }
+
+
+def units_of(table: Mapping[str, np.ndarray], prefix: str) -> np.ndarray:
+    """(I,) what each picture and its captions, which are resampled together, add to rSum: their mean is rSum.
+
+    Args:
+        table: of ``queries.npz``; ``owner`` is (M,), the picture of each caption.
+        prefix: whose values, such as ``"256"``: (I,) of ``256/i2t`` and (M,) of ``256/t2i``.
+    """
+    i2t, t2i = table[f"{prefix}/i2t"], table[f"{prefix}/t2i"]
+    units: np.ndarray = i2t + np.bincount(table["owner"], t2i, minlength=len(i2t)) * (len(i2t) / len(t2i))
+    return units
 
 
 def _system_line(row: dict[str, Any]) -> str:

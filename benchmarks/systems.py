@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from _systems_cells import Cell, compute
-from _systems_tables import write_tables
+from _systems_tables import Row, write_tables
 
 from hashret.data import open_dataset
 from hashret.training import read_config
@@ -31,6 +31,14 @@ PAIRS: dict[str, tuple[str, ...]] = {
 FROZEN = {  # systems whose own backbones are others, put on the frozen pair
     "vit2cmh": (*PAIRS["frozen"], "stages.blocks.train=[heads]", "stages.blocks.lr=1.0e-3"),
     "cmhr_drn": ("model.towers.text.encoder={kind: text, name: all-MiniLM-L6-v2, pool: mean}",),
+}
+ALONE = {  # nested systems, trained for one length alone, to see what nesting costs it
+    "hashret": (
+        "model.n_bits=64",
+        "model.code_lengths=[64]",
+        "selection.n_bits=64",
+        "stages.heads.losses.joint.length_weights=[1]",
+    ),
 }
 
 
@@ -59,7 +67,9 @@ def main() -> None:
             continue
         print(f"{number}/{len(wanted)} {cell.name} {' '.join(cell.overrides)}", flush=True)
         cells[cell] = compute(cell, dataset, args.runs)
-    write_tables(args.out, cells, args.runs, systems=args.systems, own=FROZEN, scale=args.scale)
+    write_tables(
+        args.out, cells, args.runs, rows=list(_rows(args.systems)), n_bits=MAIN, seed=args.seeds[0], scale=args.scale
+    )
     print(args.out.with_suffix(".md").read_text(encoding="utf-8"))
 
 
@@ -87,7 +97,19 @@ def _cells(args: argparse.Namespace) -> Iterator[Cell]:
         for system in args.systems:
             if not read_config(system).model.code_lengths:
                 yield cell(system, n_bits, first, FROZEN.get(system, ()))
-    yield cell("hashret", 64, first, ("model.n_bits=64", "model.code_lengths=[32, 64]", "selection.n_bits=64"))
+    for system in args.systems:
+        if system in ALONE:
+            yield cell(system, 64, first, ALONE[system])
+
+
+def _rows(systems: list[str]) -> Iterator[Row]:
+    """The rows of the systems' table."""
+    for system in systems:
+        yield Row(system, system, FROZEN.get(system, ()))
+        if system in FROZEN:
+            yield Row(f"{system}, own pair", system)
+        if system in ALONE:
+            yield Row(f"{system}, one length", system, ALONE[system])
 
 
 if __name__ == "__main__":
