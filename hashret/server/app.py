@@ -65,7 +65,7 @@ def create_app(path: str | Path, *, model: str | Path | None = None, settings: S
         Thumbnails(max_bytes=settings.thumbnail_bytes, max_pixels=settings.max_pixels),
         drawing,
     )
-    problems.install(app)
+    problems.install(app, path=service.path)
     app.add_middleware(Guard, settings=settings, metrics=metrics)
     for routes in (routes_state, routes_search, routes_items):
         app.include_router(routes.router)

@@ -1,6 +1,7 @@
 """Every error of the server as application/problem+json (RFC 9457): a status, a title and a sentence.
 
-An error of hashret keeps its sentence; anything unforeseen is logged and answered 500 without details.
+An error about what was asked keeps its sentence. One about files, models or packages may name places of this machine,
+so its sentence goes to the log, as anything unforeseen does, which is answered 500.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import logging
 import re
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -81,8 +83,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error with a problem."""
+def install(app: FastAPI, *, path: Path) -> None:
+    """Answer every error with a problem; where the collection lies (``path``) is no part of it."""
 
     @app.exception_handler(ApiError)
     async def _api(request: Request, error: ApiError) -> Response:
@@ -91,9 +93,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HashretError)
     async def _known(request: Request, error: HashretError) -> Response:
         status = status_of(error)
-        if status >= 500:
+        if not isinstance(error, InputError | UnknownIdError):
             _LOG.warning("%s %s: %s", request.method, request.url.path, error)
-        return problem_response(status, str(error), {"Retry-After": "10"} if status == 503 else None)
+            return problem_response(status, _PRIVATE[status], {"Retry-After": "10"} if status == 503 else None)
+        return problem_response(status, str(error).replace(str(path), path.name))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -144,6 +147,10 @@ _HTTP = {
     400: "the body cannot be read; send what the description at /openapi.json says",
     404: "there is nothing here; the routes are described at /openapi.json",
     405: "this route knows other methods only; they are in the header Allow",
+}
+_PRIVATE = {
+    409: "another process writes to the collection; end it, or wait for it (the server's log says which)",
+    503: "the collection or its model cannot be used now; the server's log says why",
 }
 _MEANINGS = {
     400: "The body or a header cannot be read.",

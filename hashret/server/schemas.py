@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
+from hashret.errors import InputError
 from hashret.server.settings import MAX_CODES, MAX_ID, MAX_ITEMS, MAX_K, MAX_TEXT
 
 INT64 = (1 << 63) - 1
+HIDDEN = "image"  # the metadata field that says where a file lies
 
 
 def _writable(text: str) -> str:
@@ -27,7 +29,30 @@ Words = Annotated[StrictStr, Field(min_length=1, max_length=MAX_TEXT, pattern=r"
 TextId = Annotated[StrictStr, Field(max_length=MAX_ID), AfterValidator(_writable)]
 Id = TextId | Annotated[StrictInt, Field(ge=-INT64 - 1, le=INT64)]
 Encoding = Literal["hex", "base64"]
-Where = dict[str, Any]
+
+
+def public_filter(where: dict[str, Any]) -> dict[str, Any]:
+    """``where``, if it asks only for what is shown: comparing with ``image`` would spell out where the files lie.
+
+    Raises:
+        InputError: it names ``image``.
+    """
+    left: list[Any] = [where]
+    while left:
+        part = left.pop()
+        if not isinstance(part, dict):
+            continue  # the collection says what is wrong with it
+        for name, value in part.items():
+            if name in ("and", "or"):
+                left += value if isinstance(value, list) else []
+            elif name == "not":
+                left.append(value)
+            elif name.partition(".")[0] == HIDDEN:
+                raise InputError(f"a filter cannot name {HIDDEN!r}: where files lie is not shown; leave it out")
+    return where
+
+
+Where = Annotated[dict[str, Any], AfterValidator(public_filter)]
 WHERE = (
     'A filter on metadata, such as `{"year": {"gte": 2019}}`. Operators: eq, ne, gt, gte, lt, lte, in, contains, '
     "exists, not; between filters: and, or, not; a dot walks into an object."

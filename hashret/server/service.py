@@ -56,7 +56,6 @@ class Service:
         self._searching = Pool("search", settings.readers, settings.max_queue)
         self._writing = Pool("write", 1, settings.max_queue)
         self.encoder: Encoder = "absent" if model is None and self._engine.collection.model is None else "starting"
-        self._problem = ""
         self.batcher = Batcher(
             self._encode_now,
             size=settings.batch_size,
@@ -110,10 +109,10 @@ class Service:
             await self.batcher.run(self._warm_up)
             self.encoder = "ready"
         except HashretError as error:
-            self.encoder, self._problem = "failed", str(error)
+            self.encoder = "failed"
             _LOG.warning("words and pictures cannot be looked for: %s", error)
         except Exception as error:
-            self.encoder, self._problem = "failed", f"the model cannot be loaded ({error})"
+            self.encoder = "failed"
             _LOG.exception("the model cannot be loaded", exc_info=error)
 
     def _warm_up(self) -> None:
@@ -135,7 +134,9 @@ class Service:
                 422, "this collection says no model, so words and pictures have no codes; look by id or by code"
             )
         if self.encoder == "failed":
-            raise ApiError(503, f"words and pictures cannot be looked for: {self._problem}")
+            raise ApiError(
+                503, "words and pictures cannot be looked for: the model cannot be loaded; the server's log says why"
+            )
         return await self.batcher.encode(modality, item)
 
     def _encode_now(self, modality: str, items: Sequence[Any]) -> np.ndarray:

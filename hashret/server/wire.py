@@ -19,7 +19,7 @@ from hashret.collection import CollectionHits
 from hashret.errors import InputError
 from hashret.server.pictures import listed_file
 from hashret.server.problems import busy
-from hashret.server.schemas import INT64
+from hashret.server.schemas import HIDDEN, INT64, public_filter
 
 
 def codes_from(texts: Sequence[str], *, encoding: str, n_bits: int) -> Codes:
@@ -45,10 +45,9 @@ def where_from(text: str | None) -> dict[str, Any] | None:
     """A filter that came as a field of a form.
 
     Raises:
-        InputError: it is no JSON object.
+        InputError: it is no JSON object, or names what is not shown.
     """
-    value = json_from(text, "where")
-    return value or None
+    return public_filter(json_from(text, "where")) or None
 
 
 def json_from(text: str | None, name: str) -> dict[str, Any]:
@@ -78,7 +77,7 @@ def number_from(text: str) -> int | None:
 
 def shown(metadata: dict[str, Any]) -> dict[str, Any]:
     """Metadata as the world sees them: without the place of the file."""
-    return {name: value for name, value in metadata.items() if name != "image"}
+    return {name: value for name, value in metadata.items() if name != HIDDEN}
 
 
 def thumbnail_of(id: str | int, metadata: dict[str, Any]) -> str | None:

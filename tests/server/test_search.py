@@ -173,7 +173,7 @@ def test_a_model_that_is_gone_is_told_and_codes_still_work(tmp_path, serve):
         assert client.post("/api/search/like", json={"id": "a"}).status_code == 200
         answer = client.post("/api/search/text", json={"text": "words"})
         assert (answer.status_code, client.get("/ready").status_code) == (503, 503)
-        assert "gone" in answer.json()["detail"]
+        assert "model cannot be loaded" in answer.json()["detail"]
 
 
 def test_credits_of_the_collection_reach_the_page(tmp_path, serve):

@@ -77,7 +77,7 @@ def test_another_writer_is_told_and_waited_for(plain):
     with Collection.open(path, mode="w"):
         answer = client.post("/api/items", json={"items": [ITEM]}, headers=BEARER)
         assert answer.status_code == 409
-        assert "open for writing" in answer.json()["detail"]
+        assert "another process writes" in answer.json()["detail"]
     assert client.post("/api/items", json={"items": [ITEM]}, headers=BEARER).status_code == 201
 
 
