@@ -27,6 +27,7 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _LARGE = ("/api/search/picture", "/api/items", "/api/items/picture")  # their bodies may be as large as an upload
+_BODIES = 16  # as many bodies of the largest size are held at a time, of all clients together
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
@@ -48,6 +49,7 @@ class Guard:
     def __init__(self, app: ASGIApp, *, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
         self._clients: Counter[str] = Counter()
+        self._held = 0  # bytes of bodies whose answer is not given yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,6 +58,7 @@ class Guard:
         started, status = time.perf_counter(), 500
         client = (scope.get("client") or ("unknown",))[0]
         begun = False
+        body: list[bytes] = []
 
         async def answer(message: Message) -> None:
             nonlocal status, begun
@@ -68,12 +71,15 @@ class Guard:
         self._clients[client] += 1
         try:
             self._admit(scope, client)
-            await self._app(scope, await self._body(scope, receive), answer)
+            await self._app(scope, await self._body(scope, receive, body), answer)
         except _Refused as refused:
             if not begun:
-                headers = {"Connection": "close"} if refused.status in (408, 413) else {"Retry-After": "1"}
+                headers = {"Retry-After": "1"} if refused.status in (429, 503) else {}
+                if refused.status in (408, 413, 503):  # what is left of the body is not read
+                    headers["Connection"] = "close"
                 await problem_response(refused.status, refused.detail, headers)(scope, receive, answer)
         finally:
+            self._held -= sum(map(len, body))
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
@@ -88,17 +94,19 @@ class Guard:
             )
         hosts = self._settings.hosts
         if hosts and _host(scope) not in hosts:
-            raise _Refused(400, f"the header Host must name one of {', '.join(hosts)}; start the server with --host")
+            raise _Refused(
+                400, f"the header Host must name one of {', '.join(hosts)}; start the server with --allow-host"
+            )
 
-    async def _body(self, scope: Scope, receive: Receive) -> Receive:
-        """The body, complete and of an allowed size, as something to receive."""
+    async def _body(self, scope: Scope, receive: Receive, parts: list[bytes]) -> Receive:
+        """The body, complete and of an allowed size, as something to receive; ``parts`` are what it came in."""
         most = self._settings.max_upload_bytes if scope["path"] in _LARGE else self._settings.max_json_bytes
         too_large = _Refused(413, f"the body has more than {most:,} bytes, which is as many as this route takes")
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > most:
             raise too_large
-        parts, size = [], 0
+        size = 0
         try:
             async with asyncio.timeout(self._settings.body_timeout_s):
                 while True:
@@ -107,8 +115,11 @@ class Guard:
                         return _Replay(b"", receive, gone=True)
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
+                    self._held += len(parts[-1])
                     if size > most:
                         raise too_large
+                    if self._held > _BODIES * max(self._settings.max_upload_bytes, self._settings.max_json_bytes):
+                        raise _Refused(503, "the bodies of other requests take all the room there is; try again soon")
                     if not message.get("more_body", False):
                         return _Replay(b"".join(parts), receive)
         except TimeoutError:

@@ -59,7 +59,7 @@ class Settings:
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)!r}")
-        if self.batch_wait_ms < 0 or self.thumbnail_bytes < 0:
+        if not (self.batch_wait_ms >= 0 and self.thumbnail_bytes >= 0):
             raise InputError("batch_wait_ms and thumbnail_bytes must not be negative")
         if self.token is not None and not (self.token.strip() and self.token.isascii()):
             raise InputError("the token must be of ASCII letters, and not empty")

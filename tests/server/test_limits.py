@@ -73,13 +73,41 @@ def test_other_addresses_and_methods_are_problems_too(api):
 def test_a_foreign_host_is_refused(api):
     """A name that somebody points at this machine must not open the collection to their page."""
     assert "Host" in problem(api.get("/api/collection", headers={"Host": "evil.example"}), 400)
+    assert "--allow-host" in problem(api.get("/api/collection", headers={"Host": "evil.example"}), 400)
     assert api.get("/api/collection", headers={"Host": "127.0.0.1:8000"}).status_code == 200
 
 
 def test_settings_are_checked():
-    for wrong in ({"max_queue": 0}, {"timeout_s": -1}, {"token": " "}, {"token": "é"}, {"batch_wait_ms": -1}):
+    for wrong in ({"max_queue": 0}, {"timeout_s": -1}, {"token": " "}, {"token": "é"}, {"batch_wait_ms": float("nan")}):
         with pytest.raises(InputError):
             Settings(**wrong)
+
+
+def test_bodies_together_have_a_limit_too(plain):
+    """Each of them is small enough, and of another client."""
+    app = create_app(plain.path, settings=Settings(max_upload_bytes=1000, max_json_bytes=1000, body_timeout_s=0.2))
+
+    async def slow():
+        yield b"{" + b" " * 900
+        await asyncio.Event().wait()
+
+    async def ask(number):
+        transport = httpx.ASGITransport(app=app, client=(f"10.0.0.{number}", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post("/api/search/codes", content=slow())
+
+    async def main():
+        held = [asyncio.create_task(ask(number)) for number in range(17)]
+        await settled()
+        refused = await ask(100)
+        for task in held:
+            await task
+        return refused, await ask(101)
+
+    refused, after = asyncio.run(main())
+    assert "room" in problem(refused, 503)
+    assert refused.headers["retry-after"] == "1"
+    assert "did not arrive" in problem(after, 408)  # the others gave their room back
 
 
 class Encoder:
