@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> None:
     settings = Settings(
         token=token,
         read_only=args.read_only,
-        hosts=(*LOOPBACK, *args.allow_host) if local else tuple(args.allow_host),
+        hosts=tuple(name.lower() for name in (*((*LOOPBACK, args.host) if local else ()), *args.allow_host)),
         credits=args.credits,
-        max_upload_bytes=int(args.max_upload_mb * (1 << 20)),
+        max_upload_bytes=_bytes(args.max_upload_mb),
         max_pixels=args.max_pixels,
         max_queue=args.max_queue,
         max_per_client=args.max_per_client,
@@ -71,12 +71,19 @@ def run(args: argparse.Namespace) -> None:
     app = create_app(args.collection, model=args.model, settings=settings)
 
     def started(address: str) -> None:
-        writes = "with the token" if token and not args.read_only else "off (a --token would allow them)"
+        off = "off (--read-only)" if args.read_only else "off (a --token would allow it)"
+        writes = "with the token" if token and not args.read_only else off
         print(f"{args.collection} is served at {address}  (writing: {writes}; stop with Ctrl-C)", flush=True)
         if args.open:
             webbrowser.open(address)
 
     serve(app, host=args.host, port=args.port, started=started)
+
+
+def _bytes(megabytes: float) -> int:
+    if not 0 < megabytes < 1 << 20:
+        raise InputError(f"--max-upload-mb must be a positive number of megabytes, not {megabytes:g}")
+    return int(megabytes * (1 << 20))
 
 
 def _is_local(host: str) -> bool:

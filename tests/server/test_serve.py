@@ -99,6 +99,14 @@ def test_a_port_that_is_taken_and_a_collection_that_is_not_there(path, run_cli, 
     assert run_cli("serve", tmp_path / "nothing")[0] == 2
     assert run_cli("serve", path, "--port", 99999)[0] == 2
     assert run_cli("serve", path, "--max-queue", 0)[0] == 2
+    assert run_cli("serve", path, "--max-upload-mb", "nan")[0] == 2
+    assert run_cli("serve", path, "--host", "a..b", "--read-only")[0] == 2
+
+
+def test_any_loopback_address_and_a_name_in_capitals_are_answered(path, start):
+    with start(path, "--host", "127.0.0.2", "--allow-host", "Photos.Example") as served:
+        assert httpx.get(f"{served.address}health").status_code == 200
+        assert httpx.get(f"{served.address}health", headers={"Host": "photos.example"}).status_code == 200
 
 
 def test_reading_needs_no_torch(path, start):
