@@ -82,7 +82,7 @@ export class Grid {
 
   brief(hit) {
     const telling = this.facts.fields.filter((field) => field.kind !== "number" || field.values.length || field.name === "year");
-    const told = telling.map((field) => (field.kind === "date" ? hit.metadata[field.name]?.slice(0, 10) : hit.metadata[field.name]));
+    const told = telling.map((field) => (field.kind === "date" ? String(hit.metadata[field.name] ?? "").slice(0, 10) : hit.metadata[field.name]));
     return told.filter((value) => value !== undefined && value !== null && value !== "").slice(0, 3).map((value) => written(value).replaceAll("\n", ", ")).join(" · ") || "\u00a0";
   }
 
