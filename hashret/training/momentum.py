@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from hashret.encoders import Encoded
@@ -48,7 +48,8 @@ class Twin:
 
     def __init__(self, hasher: CrossModalHasher, config: MomentumConfig, *, learning: set[str]) -> None:
         self.hasher, self.config = hasher, config
-        self.mean = {name: p.detach().clone() for name, p in hasher.named_parameters() if name in learning}
+        moving = {id(p) for name, p in hasher.named_parameters() if name in learning}
+        self.mean = {name: p.detach().clone() for name, p in _parameters(hasher).items() if id(p) in moving}
         # running statistics of the twin must not mix with the model's
         self.buffers = {name: b.clone() for name, b in hasher.named_buffers() if ".head.norm." in name}
         empty = torch.zeros(0, hasher.n_bits, device=hasher.device)
@@ -71,7 +72,7 @@ class Twin:
     @torch.no_grad()
     def follow(self) -> None:
         """One step after the towers."""
-        live = dict(self.hasher.named_parameters())
+        live = _parameters(self.hasher)
         targets = [live[name].detach() for name in self.mean]
         torch._foreach_lerp_(list(self.mean.values()), targets, 1 - self.config.decay)
 
@@ -98,3 +99,8 @@ class Twin:
         }
         output = functional_call(self.hasher.tower(modality), own, (encoded,), {"noise": noise})
         return cast(TowerOutput, output)
+
+
+def _parameters(hasher: CrossModalHasher) -> dict[str, nn.Parameter]:
+    """The towers', by name; what both share stands under the names of both, so that each tower's twin is whole."""
+    return {f"towers.{m}.{name}": p for m in hasher.towers for name, p in hasher.tower(m).named_parameters()}

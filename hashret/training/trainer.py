@@ -299,15 +299,18 @@ class Trainer:
                     torch.manual_seed(derive_seed(self.config.seed, label, -1))
                     loss = build_loss(content["kind"], options, dims=dims, where=where).to(self.hasher.device)
                 check_needs(self.hasher, stage, label, loss.needs, self.train_pairs)
-                if label in known and list(loss.parameters()):
+                if label in known and loss.state_dict():
                     kind, before = known[label]
-                    if kind != content["kind"] or [p.shape for p in before.parameters()] != [
-                        p.shape for p in loss.parameters()
-                    ]:
+                    shapes = [[tensor.shape for tensor in one.state_dict().values()] for one in (before, loss)]
+                    if kind != content["kind"] or shapes[0] != shapes[1]:
                         raise ConfigError(f"{where} does not fit the loss of that label in an earlier stage")
                     _share(before, loss)
                 known.setdefault(label, (content["kind"], loss))
                 built[stage.name][label] = loss
+            if not built[stage.name]:
+                raise ConfigError(
+                    f"stages.{stage.name}: every loss has weight 0; give one more, or leave the stage out"
+                )
         return built
 
     def _check_finite(self, sums: dict[str, Tensor], stage: Stage, epoch: int) -> None:
@@ -325,7 +328,7 @@ def derive_seed(seed: int, name: str, number: int) -> int:
 
 
 def _share(source: nn.Module, target: nn.Module) -> None:
-    """Make the parameters of ``source`` those of ``target`` too."""
-    for name, parameter in source.named_parameters():
+    """Make the parameters and buffers of ``source`` those of ``target`` too."""
+    for name, tensor in (*source.named_parameters(), *source.named_buffers()):
         *path, last = name.split(".")
-        setattr(target.get_submodule(".".join(path)), last, parameter)
+        setattr(target.get_submodule(".".join(path)), last, tensor)

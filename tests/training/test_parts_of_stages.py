@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from hashret.config import build
+from hashret.encoders import Encoded
 from hashret.errors import ConfigError
-from hashret.model import CrossModalHasher
+from hashret.model import CrossModalHasher, ModelConfig
 from hashret.model.config import RerankerConfig
 from hashret.training import PairFeatures, RunConfig, Trainer
 from hashret.training.forward import Forward
@@ -54,6 +57,57 @@ def test_the_twin_follows_and_its_queue_keeps_the_latest(
     assert not keys.image.logits.requires_grad
 
 
+def test_the_twin_of_a_shared_mixer_follows_in_both_towers() -> None:
+    encoder = {"kind": "features", "name": "own", "width": 12, "output": "tokens"}
+    mixers = [{"layers": 1, "heads": 2, "ffn": 16, "shared": True}]
+    towers = {
+        m: {"encoder": {**encoder, "modality": m}, "mixers": mixers, "head": {"hidden": 8}} for m in ("image", "text")
+    }
+    model = CrossModalHasher.build(build(ModelConfig, {"n_bits": 16, "towers": towers}))
+    twin = _twin(model, queue=0)
+    tokens = Encoded(torch.randn(4, 3, 12), torch.ones(4, 3, dtype=torch.bool), None)
+    features = {"image": tokens, "text": tokens}
+    before = twin.keys(features, torch.arange(4), noise=0.0)
+    with torch.no_grad():
+        for parameter in model.tower("image").mixers.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    after = twin.keys(features, torch.arange(4), noise=0.0)
+    for side in ("image", "text"):  # the twin has not followed yet
+        assert torch.equal(getattr(after, side).logits, getattr(before, side).logits)
+    twin.follow()
+    moved = twin.keys(features, torch.arange(4), noise=0.0)
+    assert not torch.equal(moved.image.logits, before.image.logits)
+    assert not torch.equal(moved.text.logits, before.text.logits)
+
+
+def test_what_a_loss_remembers_goes_on_in_the_next_stage_and_after_a_break(
+    config: Callable[..., RunConfig],
+    hasher: Callable[..., CrossModalHasher],
+    tables: Callable[..., PairFeatures],
+    tmp_path: Path,
+) -> None:
+    memory = {"kind": "binary_memory", "memory": 40}
+    stages = [{"name": n, "epochs": 1, "batch_size": 16, "losses": {"memory": memory}} for n in ("first", "second")]
+    run = config(stages=stages)
+    trainer = Trainer(hasher(run), run, train=tables(40), val=tables(20), out=tmp_path)
+    first, second = (trainer.losses[name]["memory"].memory for name in ("first", "second"))
+    assert first is second
+    start = first.clone()
+    trainer._run_stage(0)
+    assert not torch.equal(second, start)
+    again = Trainer(hasher(run), run, train=tables(40), val=tables(20), out=tmp_path)
+    assert again.resume()
+    assert torch.equal(again.losses["first"]["memory"].memory, second)
+
+
+def test_a_stage_whose_losses_are_all_taken_away_is_refused(
+    config: Callable[..., RunConfig], hasher: Callable[..., CrossModalHasher], tables: Callable[..., PairFeatures]
+) -> None:
+    run = config(stage={"losses": {"joint": {**JOINT, "weight": 0}}})
+    with pytest.raises(ConfigError, match=r"stages\.heads: every loss has weight 0"):
+        Trainer(hasher(run), run, train=tables(40), val=tables(20), out=None)
+
+
 def test_a_second_caption_is_another_one_of_the_same_image(tables: Callable[..., PairFeatures]) -> None:
     owner = tables(50).owner
     generator = torch.Generator().manual_seed(0)
@@ -75,7 +129,7 @@ def test_a_second_caption_is_another_one_of_the_same_image(tables: Callable[...,
         ({"kind": "matching"}, "model.reranker"),
         ({"kind": "label_bce"}, "data.keywords"),
         ({"kind": "local_mi"}, "tokens"),
-        ({"kind": "distillation", "teacher": "model"}, "teacher"),
+        ({"kind": "distillation", "teacher": "teacher"}, "key `teacher`"),
     ],
 )
 def test_a_need_that_is_not_met_is_said_before_training(
@@ -102,7 +156,7 @@ def test_every_part_learns_in_one_stage_and_resumes_to_the_same_figures(
     config: Callable[..., RunConfig],
     hasher: Callable[..., CrossModalHasher],
     tables: Callable[..., PairFeatures],
-    tmp_path,
+    tmp_path: Path,
 ) -> None:
     stage = {
         "epochs": 3,
