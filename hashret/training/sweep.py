@@ -54,14 +54,40 @@ def at(config: RunConfig, point: Point) -> RunConfig:
 
 
 def with_length(config: RunConfig, n_bits: int) -> RunConfig:
-    """The same run for codes of ``n_bits``: nested lengths above it, and choices at them, fall away."""
-    lengths = tuple(length for length in config.model.code_lengths if length < n_bits)
+    """The same run for codes of ``n_bits``: nested lengths above it, choices at them, and their weights fall away."""
+    model = config.model
+    lengths = tuple(length for length in model.code_lengths if length < n_bits)
     chosen = tuple(length for length in config.selection.lengths if length < n_bits)
+    shorter = replace(model, n_bits=n_bits, code_lengths=(*lengths, n_bits) if lengths else ())
+    before, after = (tuple(sorted(one.code_lengths)) or (one.n_bits,) for one in (model, shorter))
+    stages = tuple(
+        replace(stage, losses={label: _at_lengths(loss, before, after) for label, loss in stage.losses.items()})
+        for stage in config.stages
+    )
     return replace(
         config,
-        model=replace(config.model, n_bits=n_bits, code_lengths=(*lengths, n_bits) if lengths else ()),
+        model=shorter,
+        stages=stages,
         selection=replace(config.selection, n_bits=(*chosen, n_bits) if chosen else ()),
     )
+
+
+def _at_lengths(loss: dict[str, Any], before: tuple[int, ...], after: tuple[int, ...]) -> dict[str, Any]:
+    """A loss's configuration, once for the code lengths ``before``, for those ``after``.
+
+    A length keeps its weight; a new one has that of the next longer one.
+    """
+    if not {"lengths", "length_weights"} & set(loss):
+        return loss
+    given = tuple(loss.get("lengths") or ())
+    if given:
+        before, after = given, tuple(length for length in given if length <= after[-1]) or after[-1:]
+    weights = dict(zip(before, loss.get("length_weights") or ()))
+    changes: dict[str, Any] = {"lengths": list(after)} if given else {}
+    if len(weights) == len(before):  # else it is wrong, and said where the loss is built
+        nearest = [min((old for old in weights if old >= length), default=max(weights)) for length in after]
+        changes["length_weights"] = [weights[old] for old in nearest]
+    return {**loss, **changes}
 
 
 def sweep(

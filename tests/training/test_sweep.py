@@ -37,6 +37,12 @@ def test_a_length_takes_nested_ones_and_the_selection_with_it(config: Callable[.
     assert shorter.model.n_bits == 32 and shorter.model.code_lengths == (16, 32)
     assert shorter.selection.lengths == (16, 32)
     assert at(config(), (("n_bits", "16"), ("stages.heads.lr", "0.5"))).stages[0].lr == 0.5
+    weights = {"kind": "joint_infonce", "length_weights": [3, 1]}
+    weighted = config(stage={"losses": {"joint": weights, "near": {"kind": "infonce", "lengths": [8, 64]}}})
+    for n_bits, expected, near in ((64, [3, 1], [8, 64]), (32, [3, 1], [8]), (16, [3], [8]), (4, [3], [4])):
+        losses = with_length(weighted, n_bits).stages[0].losses
+        assert losses["joint"]["length_weights"] == expected and losses["near"]["lengths"] == near
+    assert with_length(weighted, 128).stages[0].losses["joint"]["length_weights"] == [3, 1, 1]
     with pytest.raises(ConfigError, match="whole number"):
         at(config(), (("n_bits", "many"),))
 
