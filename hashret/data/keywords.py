@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from hashret.data.records import Dataset
 from hashret.errors import DataError
 
 _FUNCTION_WORDS = """
@@ -93,16 +91,6 @@ def keyword_matrix(captions: Sequence[str], owner: np.ndarray, words: Sequence[s
             if found is not None:
                 matrix[row, found] = True
     return matrix
-
-
-def with_keyword_labels(dataset: Dataset, words: Sequence[str]) -> Dataset:
-    """``dataset`` with, as the labels of each record, those of ``words`` that its captions hold."""
-    captions, owner = dataset.captions_flat()
-    matrix = keyword_matrix(captions, owner, words)
-    labels = [tuple(word for word, held in zip(words, row) if held) for row in matrix]
-    labels += [()] * (len(dataset) - len(labels))  # records at the end without captions
-    records = tuple(replace(record, labels=own) for record, own in zip(dataset.records, labels, strict=True))
-    return replace(dataset, records=records, vocabulary=tuple(words))
 
 
 def _words(caption: str) -> set[str]:

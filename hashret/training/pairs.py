@@ -114,7 +114,11 @@ class PairFeatures:
             raise TrainingError("every image needs at least one caption, and captions must be ordered by image")
 
     def with_captions(self, order: Tensor) -> PairFeatures:
-        """The same images, the m-th caption place now held by caption ``order[m]``: (M,) int64, a permutation."""
+        """The same images, the m-th caption place now held by caption ``order[m]``.
+
+        Args:
+            order: (M,) int64 rows of captions; a row may come more than once, or not at all.
+        """
         text: FeatureTable
         if isinstance(self.text, VectorTable):
             text = VectorTable(self.text.vectors[order.to(self.text.vectors.device)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hashret.data import Dataset, Record, open_dataset
-from hashret.data.keywords import keyword_matrix, keywords, with_keyword_labels
+from hashret.data import open_dataset
+from hashret.data.keywords import keyword_matrix, keywords
 from hashret.errors import DataError
 
 CAPTIONS = [
@@ -38,14 +38,6 @@ def test_the_matrix_says_which_image_has_which_word():
     matrix = keyword_matrix(CAPTIONS, OWNER, ("dog", "man", "women", "cat"))
     expected = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
     assert matrix.dtype == bool and matrix.tolist() == np.array(expected, dtype=bool).tolist()
-
-
-def test_records_get_their_labels():
-    records = [Record(str(i), tuple(CAPTIONS[2 * i : 2 * i + 2]), labels=("old",)) for i in range(4)]
-    labelled = with_keyword_labels(Dataset("few", (*records, Record("bare"))), ("man", "dog"))
-    assert [record.labels for record in labelled] == [("dog",), ("man", "dog"), ("man",), (), ()]
-    assert labelled.label_names == ("man", "dog")
-    assert labelled.label_matrix().tolist()[1] == [True, True]
 
 
 def test_frequent_words_of_flickr8k_are_things(shared_data):
