@@ -355,3 +355,11 @@ def test_flickr8k(shared_data: Path, name: str, unused: int) -> None:
     assert all(len(record.captions) == 5 for record in dataset)
     texts, owner = dataset.split("test").captions_flat()
     assert len(texts) == len(owner) == 5000
+
+
+@pytest.mark.parametrize("place", ["images/1.png", "captions.jsonl"])
+def test_an_archive_beside_pictures_or_captions_does_not_hide_them(tmp_path, place):
+    (tmp_path / "images").mkdir()
+    (tmp_path / place).write_text('{"caption": "a dog"}\n')
+    (tmp_path / "images.tar").write_bytes(b"what was downloaded")
+    assert detect(tmp_path) == "folder"

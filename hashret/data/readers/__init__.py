@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hashret.data.readers._rows import Gathered, load_json, read_text
-from hashret.data.readers.folder import PICTURES
+from hashret.data.readers.folder import PICTURES, has_pictures
 from hashret.errors import DataError
 from hashret.registry import Registry
 
@@ -41,8 +41,7 @@ def detect(path: Path) -> str:
         DataError: there is no such path, or its format cannot be told.
     """
     if path.is_dir():
-        pictures = any(file.suffix.lower() in PICTURES for file in path.iterdir())
-        return "shards" if any(path.glob("*.tar")) and not pictures else "folder"
+        return "shards" if any(path.glob("*.tar")) and not has_pictures(path) else "folder"
     if not path.exists():
         raise DataError(
             f"there is no data {str(path)!r}; give a JSON-lines, CSV or Karpathy file, a folder of pictures, "

@@ -43,6 +43,11 @@ def read_folder(path: Path, *, images_root: Path | None = None, strict: bool = F
     return Gathered(listed.records + found.records, listed.skipped + found.skipped)
 
 
+def has_pictures(folder: Path) -> bool:
+    """Whether ``read_folder`` would find anything: a table of captions, or a picture at any depth."""
+    return any((folder / name).is_file() for name in TABLES) or bool(_pictures(folder))
+
+
 def _read_table(table: Path, images_root: Path | None, strict: bool) -> Gathered:
     from hashret.data.readers import READERS, detect  # which imports this module first
 
