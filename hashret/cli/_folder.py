@@ -17,13 +17,14 @@ _SHOWN = 5
 
 
 def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--model`` and ``--out``."""
+    """``--model``, ``--out`` and ``--credits``."""
     parser.add_argument(
         "--model",
         help="a model's directory; without, the one that the collection names, else HASHRET_MODEL, else one that is "
         "trained once on the built-in emoji (about 2 minutes)",
     )
     parser.add_argument("--out", type=Path, help="the collection (here, the folder's name with .hashret)")
+    parser.add_argument("--credits", help="whom to thank for the pictures; kept with a new collection and shown")
 
 
 def place_of(folder: str, out: Path | None) -> Path:
@@ -44,7 +45,15 @@ def open_folder(args: argparse.Namespace, folder: str) -> FolderIndex:
             raise DataError(f"there are no pictures in {folder!r}{_others(walk.others)}")
         if model is None:
             model = default_model(say=lambda sentence: print(f"hashret: {sentence}", file=sys.stderr, flush=True))
-    return FolderIndex.open(root, out, model=model, n_bits=args.n_bits, batch_size=args.batch_size, device=args.device)
+    return FolderIndex.open(
+        root,
+        out,
+        model=model,
+        n_bits=args.n_bits,
+        credits=args.credits,
+        batch_size=args.batch_size,
+        device=args.device,
+    )
 
 
 def report(changes: Changes) -> list[str]:

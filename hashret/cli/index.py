@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from hashret.errors import InputError
 
@@ -54,8 +55,8 @@ def _index_folder(args: argparse.Namespace) -> None:
 
 def _index_data(args: argparse.Namespace) -> None:
     from hashret.cli._common import open_split, readable
+    from hashret.engine import open_model
     from hashret.indexing import index_dataset
-    from hashret.model import CrossModalHasher
 
     if args.model is not None or args.prune:
         raise InputError("--model and --prune belong to a folder; with --data, the model comes first")
@@ -63,8 +64,10 @@ def _index_data(args: argparse.Namespace) -> None:
         raise InputError("name the collection to make with --out")
     if args.out.exists():
         raise InputError(f"{str(args.out)!r} exists; choose another --out or delete it")
-    model = CrossModalHasher.load(args.source, device=args.device)
+    model = open_model(args.source, device=args.device)
     dataset = open_split(args)
+    if args.credits is not None:
+        dataset = replace(dataset, credits=args.credits)
     if args.modality == "image":
         dataset = readable(dataset, strict=args.strict)
     with index_dataset(

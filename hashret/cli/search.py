@@ -50,10 +50,11 @@ def run(args: argparse.Namespace) -> None:
         hits = engine.search(
             args.words, image=args.image, id=_id(engine, args.id), k=k, where=where, radius=args.radius
         )
+        credits = engine.collection.credits
     query = args.words or args.image or f"like {args.id}"
     if args.html or args.open:
         page = args.html or Path(f"{Path(args.collection).stem}-hits.html")
-        _write_page(page, query, args.image, hits)
+        _write_page(page, query, args.image, hits, credits)
         print(f"wrote {page}", file=sys.stderr)
         if args.open:
             webbrowser.open(page.resolve().as_uri())
@@ -110,12 +111,13 @@ def _caption(row: dict[str, Any]) -> str:
     return str(captions[0]) if isinstance(captions, list) and captions else ""
 
 
-def _write_page(page: Path, query: str, image: str | None, hits: CollectionHits) -> None:
-    from hashret.evaluation.report import Gallery, Hit, Query, Report, write_report
+def _write_page(page: Path, query: str, image: str | None, hits: CollectionHits, credits: str | None) -> None:
+    from hashret.evaluation.report import Credits, Gallery, Hit, Query, Report, write_report
 
     found = []
     for row in _rows(hits):
         picture = (row["metadata"] or {}).get("image")
         found.append(Hit(image=picture, caption=_caption(row) or str(row["id"]), distance=row["distance"]))
     gallery = Gallery(title="Hits", rows=((Query(text=query, image=image), tuple(found)),))
-    write_report(page, Report(title=f"hashret: {query}", sections=(gallery,)))
+    thanks = (Credits((credits,)),) if credits else ()
+    write_report(page, Report(title=f"hashret: {query}", sections=(gallery, *thanks)))

@@ -136,6 +136,7 @@ class Collection:
                 n_bits=about.n_bits,
                 fingerprint=about.fingerprint,
                 model=about.model,
+                credits=about.credits,
                 count=state.n_live,
                 dead=state.n_rows - state.n_live,
                 generation=state.generation,

@@ -49,6 +49,7 @@ class CollectionInfo:
         n_bits: width of the codes.
         fingerprint: of the model that made the codes.
         model: where that model was.
+        credits: whom to thank for the pictures.
         count: items.
         dead: rows of deleted and replaced items, which a compaction frees.
         generation: number of the codes file.
@@ -62,6 +63,7 @@ class CollectionInfo:
     n_bits: int
     fingerprint: str | None
     model: str | None
+    credits: str | None
     count: int
     dead: int
     generation: int

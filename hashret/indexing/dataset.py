@@ -17,13 +17,13 @@ from hashret.errors import DataError, StorageError
 if TYPE_CHECKING:
     from hashret.data import Dataset
     from hashret.data.records import Record
-    from hashret.model import CrossModalHasher
+    from hashret.engine import Model
 
 COMMIT = 1024  # items encoded and stored at a time
 
 
 def index_dataset(
-    model: CrossModalHasher,
+    model: Model,
     dataset: Dataset,
     out: str | Path,
     *,

@@ -103,6 +103,7 @@ class FolderIndex:
         *,
         model: Model | str | Path | None = None,
         n_bits: int | None = None,
+        credits: str | None = None,
         batch_size: int = 32,
         device: str = "auto",
     ) -> FolderIndex:
@@ -113,12 +114,13 @@ class FolderIndex:
             out: the collection's directory; it may lie in the folder.
             model: the model's directory; a collection that exists knows its own.
             n_bits: length of the codes of a new collection; the model's longest without.
+            credits: whom to thank for the pictures, kept with a new collection.
             batch_size: pictures encoded together.
             device: where the model runs.
 
         Raises:
             DataError: ``root`` is no folder or cannot be listed.
-            InputError: a new collection without a model, or another ``n_bits`` than that of the collection.
+            InputError: a new collection without a model, or other ``n_bits`` or ``credits`` than the collection's.
             LockedError: somebody else writes to the collection.
             MismatchError: another model or another folder made the collection.
             StorageError: the collection cannot be read or made.
@@ -128,13 +130,18 @@ class FolderIndex:
         if not out.exists():
             if not isinstance(model, str | Path):
                 raise InputError(f"there is no collection at {str(out)!r} yet; give the directory of a model for it")
-            model = _create(out, Path(model), n_bits=n_bits, device=device)
+            model = _create(out, Path(model), n_bits=n_bits, credits=credits, device=device)
         collection = Collection.open(out, mode="w")
         try:
             if n_bits is not None and n_bits != collection.n_bits:
                 raise InputError(
                     f"the codes in {str(out)!r} have {collection.n_bits} bits, and {n_bits} were asked for; "
                     "choose another collection"
+                )
+            if credits is not None and credits != collection.credits:
+                raise InputError(
+                    f"the collection {str(out)!r} was made with the credits {collection.credits or ''!r}, which stay; "
+                    "leave them out, or choose another collection"
                 )
             engine = Engine(collection, model=model, device=device)
             if model is not None:
@@ -166,7 +173,7 @@ class FolderIndex:
                 f"{str(self.root)!r} holds no picture any more, and the collection has {len(gone)} of it; is the "
                 "folder's disk there? To empty the collection, delete it"
             )
-        work = _Work(self, gone=frozenset(gone), settle=settle)
+        work = _Work(self, settle=settle)
         work.run(walk.found)
         if prune and gone:
             self.collection.delete(gone)
@@ -235,8 +242,8 @@ class FolderIndex:
 class _Work:
     """One update: reads, encodes and stores, and counts what it did."""
 
-    def __init__(self, index: FolderIndex, *, gone: frozenset[str], settle: float) -> None:
-        self.index, self.gone, self.settle = index, gone, settle
+    def __init__(self, index: FolderIndex, *, settle: float) -> None:
+        self.index, self.settle = index, settle
         self.counts = dict.fromkeys(("added", "changed", "touched", "unchanged", "encoded", "waiting"), 0)
         self.skipped: dict[str, str] = {}
         self._ready: list[tuple[_Entry, np.ndarray]] = []
@@ -352,12 +359,16 @@ def _unchanged(found: Found) -> bool:
     return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)
 
 
-def _create(out: Path, model_path: Path, *, n_bits: int | None, device: str) -> Model:
+def _create(out: Path, model_path: Path, *, n_bits: int | None, credits: str | None, device: str) -> Model:
     """An empty collection, and the model that is to fill it."""
     model = open_model(model_path, device=device)
     if n_bits is not None and not 1 <= n_bits <= model.n_bits:
         raise InputError(f"n_bits must lie between 1 and the model's {model.n_bits}, and is {n_bits}")
     Collection.create(
-        out, n_bits=n_bits or model.n_bits, fingerprint=model.fingerprint, model=str(model_path.resolve())
+        out,
+        n_bits=n_bits or model.n_bits,
+        fingerprint=model.fingerprint,
+        model=str(model_path.resolve()),
+        credits=credits,
     ).close()
     return model

@@ -65,3 +65,16 @@ def test_wrong_input_is_told_and_nothing_is_made(world, photos, tmp_path, run_cl
     assert code == 2
     assert sentence in err
     assert not list(tmp_path.glob("*.hashret"))
+
+
+def test_credits_are_kept_and_shown(world, photos, tmp_path, run_cli):
+    thanks = "Photos: A. Photographer, CC BY 4.0"
+    assert run_cli("index", photos, "--credits", thanks)[0] == 0
+    assert run_cli("index", photos, "--credits", thanks)[0] == 0
+    code, _, err = run_cli("index", photos, "--credits", "somebody else")
+    assert (code, thanks in err) == (2, True)
+    assert thanks in run_cli("info", "photos.hashret")[1]
+    assert run_cli("search", "photos.hashret", "--id", "1.png", "--html", "hits.html")[0] == 0
+    assert thanks in (tmp_path / "hits.html").read_text()
+    run_cli("index", world.model, "--data", world.captions, "--out", "data.hashret", "--credits", thanks)
+    assert json.loads(run_cli("info", "data.hashret", "--json")[1])["credits"] == thanks
