@@ -181,7 +181,7 @@ def open_model(path: str | Path, *, runtime: str = "auto", device: str = "auto")
                 _check_export(exported, Path(path))
                 return exported
             except HashretError as error:
-                if runtime == "onnx" or not _has_torch():
+                if runtime == "onnx" or not _has_torch() or not (Path(path) / "model.json").is_file():
                     raise
                 logger.warning("%s; torch is used instead", error)
     if runtime == "auto" and not _has_torch():

@@ -9,7 +9,7 @@ from typing import Any
 
 from hashret.errors import CorruptError, InputError
 
-SUMMARY = "Describe a model, a collection, a training run, or a file of codes."
+SUMMARY = "Describe a model, its ONNX export, a collection, a training run, or a file of codes."
 EXAMPLES = ("hashret info photos.hashret", "hashret info runs/flickr8k/model", "hashret info codes.npy --json")
 
 
@@ -39,26 +39,43 @@ def describe(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"there is nothing at {str(path)!r}")
     if (path / "model.json").is_file():
-        return {"kind": "model", **_model(path / "model.json")}
+        return {"kind": "model", **_model(path)}
+    if (path / "export.json").is_file():
+        return {"kind": "ONNX export", **_export(path)}
     if (path / "figures.json").is_file() or (path / "checkpoints").is_dir():
         return {"kind": "training run", **_run(path)}
     if path.suffix == ".npy":
         return {"kind": "codes", **_codes(path)}
     if path.is_dir():
         return {"kind": "collection", **_collection(path)}
-    raise InputError(f"{str(path)!r} is no model, collection, run or .npy file of codes")
+    raise InputError(f"{str(path)!r} is no model, export, collection, run or .npy file of codes")
 
 
 def _model(path: Path) -> dict[str, Any]:
-    facts = _json(path)
+    facts = _json(path / "model.json")
     if not {"config", "fingerprint"} <= set(facts):
-        raise CorruptError(f"{str(path)!r} does not describe a model; save the model again")
+        raise CorruptError(f"{str(path / 'model.json')!r} does not describe a model; save the model again")
     config = facts["config"]
     return {
         "n_bits": config["n_bits"],
         "code lengths": ", ".join(map(str, config["code_lengths"])) or "one",
         **{f"{modality} encoder": tower["encoder"]["name"] for modality, tower in config["towers"].items()},
         "fingerprint": facts["fingerprint"],
+        **({"ONNX export": str(path / "onnx")} if (path / "onnx" / "export.json").is_file() else {}),
+    }
+
+
+def _export(path: Path) -> dict[str, Any]:
+    from hashret.onnx.files import read_facts
+
+    facts = read_facts(path)
+    return {
+        "n_bits": facts.n_bits,
+        "code lengths": ", ".join(map(str, facts.code_lengths)),
+        **{f"{modality} tower": tower["kind"] for modality, tower in facts.towers.items()},
+        "precision": facts.precision,
+        "bytes": sum(file.stat().st_size for file in path.iterdir()),
+        "fingerprint": facts.fingerprint,
     }
 
 

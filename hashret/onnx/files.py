@@ -141,7 +141,12 @@ def replacing(directory: Path) -> Iterator[Path]:
         yield part
         if directory.exists():
             directory.replace(old)
-        part.replace(directory)
+        try:
+            part.replace(directory)
+        except OSError:
+            if old.exists():
+                old.replace(directory)
+            raise
     except OSError as error:
         if isinstance(error, StorageError):
             raise

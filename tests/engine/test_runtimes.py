@@ -7,6 +7,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hashret.cli import main
 from hashret.engine import open_model
 from hashret.errors import CorruptError, InputError, MismatchError, MissingExtraError, StorageError
 from hashret.onnx import OnnxHasher
+from hashret.onnx.files import replacing
 
 SEARCH = """
 import sys
@@ -111,3 +113,33 @@ def test_the_command_reports_what_it_costs(world, tmp_path, capsys):
     assert main([*command, "--data", str(world.captions), "--split", "val"]) == 0
     out = capsys.readouterr().out
     assert "MB of" in out and "rSum of 16 pictures and 32 captions" in out and "16 bits" in out
+
+
+def test_a_damaged_export_without_its_model_is_told_as_such(copy):
+    """Torch could not help: what the export was made from is not there."""
+    (copy / "onnx" / "export.json").write_text("{")
+    with pytest.raises(CorruptError, match=r"export\.json"):
+        open_model(copy / "onnx")
+
+
+def test_info_describes_an_export_and_names_it_with_its_model(model, run_cli):
+    facts = json.loads(run_cli("info", model / "onnx", "--json")[1])
+    assert (facts["kind"], facts["n_bits"], facts["precision"]) == ("ONNX export", 32, "float32")
+    assert facts["fingerprint"] == open_model(model).fingerprint
+    assert facts["bytes"] > 1000
+    assert str(model / "onnx") in run_cli("info", model)[1]
+
+
+def test_an_export_that_cannot_be_put_in_place_leaves_the_old_one(copy, monkeypatch):
+    before, rename = (copy / "onnx" / "export.json").read_text(), Path.replace
+
+    def full(self, target):
+        if ".part-" in self.name:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StorageError, match="No space left"), replacing(copy / "onnx") as part:
+        (part / "export.json").write_text("new")
+    assert (copy / "onnx" / "export.json").read_text() == before
+    assert not [path for path in copy.iterdir() if path.name.startswith(".")]
