@@ -113,6 +113,9 @@ def train(
     hasher.tower("image").encoder.fit([record.image for record in train_set])
     cache = None if cache_dir is None else Path(cache_dir)
     train_pairs = pair_features(hasher, train_set, cache_dir=cache, label="training")
+    if config.teacher is not None:
+        vectors = teacher_vectors(config.teacher, hasher, train_set, train_pairs, cache_dir=cache)
+        train_pairs = replace(train_pairs, teacher=vectors)
     noisy = None
     if config.data.noise.ratio:
         corruption = corrupt(owner, config.data.noise)
@@ -123,9 +126,6 @@ def train(
         words = keywords(captions, owner, count=config.data.keywords)
         train_pairs = replace(train_pairs, labels=torch.from_numpy(keyword_matrix(captions, owner, words)))
     val_pairs = pair_features(hasher, val_set, cache_dir=cache, label="validation")
-    if config.teacher is not None:
-        vectors = teacher_vectors(config.teacher, hasher, train_set, train_pairs, cache_dir=cache)
-        train_pairs = replace(train_pairs, teacher=vectors)
     prepared = time.perf_counter()
 
     trainer = Trainer(hasher, config, train=train_pairs, val=val_pairs, out=run_dir, noisy=noisy)

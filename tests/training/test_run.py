@@ -16,7 +16,8 @@ from hashret.config import build
 from hashret.data import Dataset, Record, load_splits
 from hashret.errors import DataError, HashretError, StorageError, TrainingError
 from hashret.model import CrossModalHasher
-from hashret.training import RunConfig, train
+from hashret.training import RunConfig, Trainer, train
+from hashret.training.noise import Corruption
 
 ENCODER = {"kind": "image", "name": "test_vit", "weights": "none", "image_size": 32}
 
@@ -133,6 +134,31 @@ def test_a_teacher_lends_its_similarities(picture_set, tmp_path):
         chance = result.figures["validation"]["codes"]["32"]["chance"]["rSum"]
         assert result.figures["validation"]["codes"]["32"]["rSum"] > 1.2 * chance
     assert teacher.figures["fingerprint"] != result.figures["fingerprint"]
+
+
+@pytest.mark.parametrize("image", [{}, {"pool": "mean"}])
+def test_a_teacher_sees_the_captions_that_noise_has_moved(picture_set, tmp_path, monkeypatch, image):
+    built = run_config().model
+    teacher = CrossModalHasher.build(built)
+    captions, _ = picture_set.split("train").captions_flat()
+    teacher.tower("text").encoder.fit(captions)
+    teacher.save(tmp_path / "teacher")
+    seen = []
+
+    class Watched(Trainer):
+        def run(self):
+            seen.append(self.train_pairs)
+            super().run()
+
+    monkeypatch.setattr("hashret.training.run.Trainer", Watched)
+    follow = {"name": "follow", "epochs": 1, "batch_size": 20}
+    follow["losses"] = {"follow": {"kind": "distillation", "teacher": "teacher"}}
+    noise = {"kind": "caption", "ratio": 0.5}
+    config = run_config(image=image, stages=[follow], teacher=str(tmp_path / "teacher"), data={"noise": noise})
+    train(config, picture_set, out=tmp_path / "run", cache_dir=tmp_path / "cache", device="cpu")
+    order = Corruption.load(tmp_path / "run" / "noise.json").caption
+    expected = teacher.encode_floats("text", [captions[row] for row in order])
+    np.testing.assert_allclose(seen[0].teacher[1].numpy(), expected, atol=1e-5)
 
 
 def test_limits_cut_the_training_split_only(picture_set, tmp_path):
