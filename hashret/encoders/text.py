@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from hashret._lazy import require
+from hashret.data.texts import check_texts
 from hashret.encoders import _torchvision
 from hashret.encoders.base import Encoded, Encoder, EncoderConfig, Pool, masked_mean, pooled_vector, single
 from hashret.encoders.providers import Provider
 from hashret.encoders.weights import Origin, load_pretrained
-from hashret.errors import ConfigError, DataError, WeightsError
+from hashret.errors import ConfigError, WeightsError
 
 _torchvision.ready()
 transformers = require("transformers", extra="learn")
@@ -111,13 +112,9 @@ class TextEncoder(Encoder):
             ``{"input_ids", "attention_mask"}``, (B, L) int64, padded to the longest of the batch.
 
         Raises:
-            DataError: an item is no string.
+            DataError: an item is no text.
         """
-        for item in items:
-            if not isinstance(item, str):
-                raise DataError(
-                    f"a text encoder takes strings, and was given {type(item).__name__}: {str(item)[:60]!r}"
-                )
+        check_texts(items)
         if not items:
             empty = torch.empty(0, 1, dtype=torch.int64)
             return {"input_ids": empty, "attention_mask": empty}

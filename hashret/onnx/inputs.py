@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hashret._lazy import require
-from hashret.errors import CorruptError, DataError
+from hashret.data.texts import check_texts
+from hashret.errors import CorruptError
 from hashret.onnx.files import AGAIN, TOKENIZER, VOCABULARY, Facts
 
 if TYPE_CHECKING:
@@ -147,13 +148,9 @@ class Words:
         """Texts as token ids.
 
         Raises:
-            DataError: an item is no string.
+            DataError: an item is no text.
         """
-        for item in items:
-            if not isinstance(item, str):
-                raise DataError(
-                    f"a text encoder takes strings, and was given {type(item).__name__}: {str(item)[:60]!r}"
-                )
+        check_texts(items)
         encoded = self._tokenizer.encode_batch([self._prefix_text + item for item in items])
         ids = np.array([entry.ids for entry in encoded], dtype=np.int64).reshape(len(items), -1)
         mask = np.array([entry.attention_mask for entry in encoded], dtype=np.int64).reshape(len(items), -1)

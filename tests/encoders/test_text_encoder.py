@@ -130,6 +130,8 @@ def test_roberta_layout_and_its_positions(tmp_path, bert_folder):
 def test_messages(bert, bert_folder, tmp_path):
     with pytest.raises(DataError, match="takes strings, and was given int"):
         bert().prepare(["dog", 3])
+    with pytest.raises(DataError, match="half a surrogate pair"):
+        bert().prepare(["dog", "a torn emoji \ud83d"])
     with pytest.raises(ConfigError, match="has 4 layers; train_blocks cannot be 9"):
         bert(train_blocks=9)
     with pytest.raises(WeightsError, match="there are no weights at"):
