@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashret.codes import Codes, bytes_for, check_codes, one_row
-from hashret.errors import CorruptError, InputError, StorageError
+from hashret.errors import CorruptError, InputError
 from hashret.index.asymmetric import AsymmetricHits, search_asymmetric
 from hashret.index.flat import FlatIndex
 from hashret.index.storage import read_index, write_index
@@ -186,11 +186,7 @@ class ApproximateIndex(ABC):
             VersionError: from a later hashret.
             StorageError: missing, unreadable, or another kind of index.
         """
-        stored = read_index(path, mmap=mmap)
-        if stored.kind != cls.kind:
-            raise StorageError(
-                f"{str(path)!r} holds an index of the kind {stored.kind!r}, not {cls.kind!r}; open it as such"
-            )
+        stored = read_index(path, mmap=mmap, kind=cls.kind)
         if mmap:
             stored.verify()
         n_bytes = bytes_for(stored.n_bits)

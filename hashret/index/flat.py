@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashret.codes import Codes, bytes_for, check_codes, one_row
-from hashret.errors import CodeError, CorruptError, StorageError
+from hashret.errors import CodeError, CorruptError
 from hashret.index.asymmetric import AsymmetricHits, search_asymmetric
 from hashret.index.storage import StoredIndex, read_index, write_index
 from hashret.kernels import Hits, RangeHits, choose_backend, range_search_checked, search_checked
@@ -213,11 +213,7 @@ class FlatIndex:
             VersionError: from a later hashret.
             StorageError: missing, unreadable, or another kind of index.
         """
-        stored = read_index(path, mmap=mmap)
-        if stored.kind != cls.kind:
-            raise StorageError(
-                f"{str(path)!r} holds an index of the kind {stored.kind!r}, not {cls.kind!r}; open it as such"
-            )
+        stored = read_index(path, mmap=mmap, kind=cls.kind)
         n_bytes = bytes_for(stored.n_bits)
         if len(stored.payload) != stored.count * n_bytes:
             raise CorruptError(

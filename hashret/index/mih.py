@@ -249,8 +249,8 @@ class MIHIndex:
             VersionError: from a later hashret.
             StorageError: missing, unreadable, or another kind of index.
         """
-        stored = read_index(path, mmap=mmap)
-        codes, tables = open_payload(stored, kind=cls.kind)
+        stored = read_index(path, mmap=mmap, kind=cls.kind)
+        codes, tables = open_payload(stored)
         index = cls(stored.n_bits, backend=backend)
         index._flat = FlatIndex.over(codes, n_bits=stored.n_bits, backend=backend)
         index._tables, index._stored = tables, stored

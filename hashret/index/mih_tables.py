@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashret.codes import Codes, bytes_for
-from hashret.errors import CorruptError, StorageError
+from hashret.errors import CorruptError
 from hashret.index.storage import StoredIndex
 from hashret.kernels import get_num_threads, native
 from hashret.kernels.parallel import in_threads, pieces
@@ -117,17 +117,12 @@ def to_payload(codes: Codes, tables: Tables | None) -> npt.NDArray[np.uint8]:
     return np.concatenate([part.reshape(-1).view(np.uint8) for part in (*parts, codes)])
 
 
-def open_payload(stored: StoredIndex, *, kind: str) -> tuple[Codes, Tables | None]:
+def open_payload(stored: StoredIndex) -> tuple[Codes, Tables | None]:
     """Codes and tables of an opened file, as views of it.
 
     Raises:
-        StorageError: another kind of index.
         CorruptError: the lengths do not add up.
     """
-    if stored.kind != kind:
-        raise StorageError(
-            f"{str(stored.path)!r} holds an index of the kind {stored.kind!r}, not {kind!r}; open it as such"
-        )
     n_bytes = bytes_for(stored.n_bits)
     payload = stored.payload
     count, indexed = (int(x) for x in payload[:16].view("<u8")) if len(payload) >= _HEADER else (-1, 0)

@@ -111,18 +111,19 @@ def write_index(path: str | Path, payload: Payload, *, kind: str, n_bits: int, c
         file.write(table.tobytes() + struct.pack("<I", zlib.crc32(table.tobytes())))
 
 
-def read_index(path: str | Path, *, mmap: bool) -> StoredIndex:
+def read_index(path: str | Path, *, mmap: bool, kind: str | None = None) -> StoredIndex:
     """Open an index file.
 
     Args:
         path: the file.
         mmap: map the payload into memory, which takes no time and shares it between processes, and leave its
             checksums to ``verify``; otherwise read and verify it now.
+        kind: refuse any other; None: take any.
 
     Raises:
         CorruptError: foreign, truncated or damaged.
         VersionError: from a later hashret.
-        StorageError: missing or unreadable.
+        StorageError: missing, unreadable, or another kind of index.
     """
     path = Path(path)
     try:
@@ -136,6 +137,8 @@ def read_index(path: str | Path, *, mmap: bool) -> StoredIndex:
         raise StorageError(
             f"the index file {str(path)!r} cannot be read: {error}; check the path and rights"
         ) from error
+    if kind is not None and stored.kind != kind:
+        raise StorageError(f"{str(path)!r} holds an index of the kind {stored.kind!r}, not {kind!r}; open it as such")
     if not mmap:
         stored.verify()
     return stored

@@ -215,12 +215,12 @@ def test_damaged_tables_are_an_error_and_not_a_crash(tmp_path):
             MIHIndex.open(tmp_path / "worse", mmap=False)
     mih_tables_file = mih_tables.to_payload(codes, index._tables)
     mih_tables_file[64 : 64 + 4 * 1000] = 255
-    stored = mih_tables.open_payload(_stored(mih_tables_file, 40_000), kind="mih")
+    stored = mih_tables.open_payload(_stored(mih_tables_file, 40_000))
     index._tables = stored[1]
     with pytest.raises(CorruptError, match="tables are damaged"):
         index.search(np.zeros((1, 8), np.uint8), 10)
     with pytest.raises(CorruptError, match="do not add up"):
-        mih_tables.open_payload(_stored(mih_tables_file[:-8], 40_000), kind="mih")
+        mih_tables.open_payload(_stored(mih_tables_file[:-8], 40_000))
 
 
 def _stored(payload, count):
