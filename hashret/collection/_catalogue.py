@@ -203,8 +203,9 @@ class Catalogue(Database):
     def add_items(self, rows: Iterable[tuple[int, Id, str | None, int]]) -> bool:
         """Insert (row, id, metadata, crc); False where an id is there already."""
         entries = iter(rows)
+        count = min(_TOGETHER, self._connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // 4)  # 249 before 3.32
         try:
-            while together := tuple(chain.from_iterable(islice(entries, _TOGETHER))):
+            while together := tuple(chain.from_iterable(islice(entries, count))):
                 places = ", ".join(["(?, ?, ?, ?)"] * (len(together) // 4))
                 self._connection.execute(f"INSERT INTO items VALUES {places}", together)
         except sqlite3.IntegrityError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,13 @@ import pytest
 import hashret
 from hashret.collection import Collection
 from hashret.errors import CodeError, InputError, LockedError, MismatchError, StorageError, UnknownIdError
+
+
+def test_a_database_that_takes_few_values_a_statement_stores_as_many_items(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection._session.catalogue._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+        collection.add(codes(700), ids=[f"item {n}" for n in range(700)])
+        assert len(collection) == 700 and "item 699" in collection
 
 
 def test_add_get_search_in_the_order_of_insertion(path, codes, nearest):
