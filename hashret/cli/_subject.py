@@ -13,15 +13,17 @@ from hashret.errors import DataError, InputError
 if TYPE_CHECKING:
     from hashret.data import Dataset
     from hashret.evaluation.coded import Coded
+    from hashret.model import CrossModalHasher
 
 
 class Subject(NamedTuple):
-    """What is measured: codes, the database apart from them, code lengths, and the records where they are known."""
+    """What is measured: codes, the database apart from them, code lengths, and records and model where known."""
 
     coded: Coded
     database: Coded | None
     lengths: tuple[int, ...]
     dataset: Dataset | None
+    model: CrossModalHasher | None = None
 
 
 def check(args: argparse.Namespace) -> None:
@@ -35,6 +37,10 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--data is missing: give the pictures and captions to measure the model on")
     if args.cut is not None and not args.convention:
         raise InputError("--cut belongs to --as; to cut a measure give its whole name, as in --measures 'NDCG@50'")
+    if args.rerank is not None and args.codes:
+        raise InputError("--rerank belongs to a model; codes from elsewhere have nothing to re-rank with")
+    if args.rerank is not None and args.rerank < 1:
+        raise InputError(f"--rerank says how many of the nearest items are re-ranked, 1 or more, and not {args.rerank}")
     given = [name for name in ("owner", "labels", "database_codes", "database_owner", "database_labels")
              if getattr(args, name) is not None]  # fmt: skip
     if args.model and given:
@@ -51,16 +57,19 @@ def of_model(args: argparse.Namespace) -> Subject:
     """The codes that a model gives the pictures and captions of a split."""
     from hashret.cli._common import open_data, readable
     from hashret.model import CrossModalHasher
+    from hashret.model.rescoring import required
     from hashret.training.measure import check_lengths, encode_dataset
 
     model = CrossModalHasher.load(args.model, device=args.device)
     lengths = check_lengths(model, args.bits)
+    if args.rerank is not None:
+        required(model)
     data = open_data(args)
     dataset = readable(data.split(args.split) if args.split else data, strict=args.strict).paired()
     searched = readable(data.split(args.database), strict=args.strict) if args.database else None
     coded = encode_dataset(model, dataset, cache_dir=args.cache)
     database = encode_dataset(model, searched, cache_dir=args.cache) if searched is not None else None
-    return Subject(coded, database, lengths, dataset)
+    return Subject(coded, database, lengths, dataset, model)
 
 
 def of_arrays(args: argparse.Namespace) -> Subject:

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hashret.cli._subject import Subject
     from hashret.data import Dataset
     from hashret.evaluation.measured import Measured
     from hashret.evaluation.published import AsPublished
+    from hashret.training.reranking import Reranking
 
 SUMMARY = "Measure retrieval on a split: codes at each length, the float model, and chance; ties by expectation."
 EXAMPLES = (
     "hashret eval model/ --data captions.jsonl --split test",
     "hashret eval model/ --data captions.jsonl --split val --bits 64,256 --json",
     "hashret eval model/ --data captions.jsonl --split val --html report.html",
+    "hashret eval model/ --data captions.jsonl --split val --bits 256 --rerank 20",
     "hashret eval model/ --data tagged.jsonl --split test --database train --as dchmt --cut 50",
     "hashret eval --codes images.npy texts.npy --owner owner.npy --labels labels.npy --bits 64",
 )
@@ -32,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", help="the directory of a model")
     add_data_arguments(parser, split="test", required=False)
     parser.add_argument("--bits", type=_lengths, help="code lengths, such as 64,256 (every one that there is)")
+    parser.add_argument(
+        "--rerank", type=int, metavar="K",
+        help="put the nearest K items of each query, by the longest of --bits, into the order of the model's re-ranker",
+    )  # fmt: skip
     parser.add_argument("--again", action="store_true", help="read the test split of a run once more, on the record")
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
@@ -83,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     if args.convention:
         difference(args.convention)
     subject = of_arrays(args) if args.codes else of_model(args)
-    coded, database, lengths, dataset = subject
+    coded, database, lengths, dataset, model = subject
     if args.convention or args.database or args.measures != "AP@all":
         _ = coded.known_labels  # say so where there are none
     measured = measure_coded(coded, code_lengths=lengths, measures=measures, ties=args.ties, database=database)
@@ -94,18 +102,25 @@ def run(args: argparse.Namespace) -> None:
     )
     if not args.codes:
         _claim(args, dataset)
+    reranked = None
+    if args.rerank is not None and model is not None and dataset is not None:
+        from hashret.training.reranking import measure_reranked
+
+        reranked = measure_reranked(model, dataset, n_bits=max(lengths), k=args.rerank, cache_dir=args.cache)
     command = shlex.join(["hashret", *sys.argv[1:]])
     source = {"codes": [str(path) for path in args.codes]} if args.codes else {"model": str(args.model)}
     content = {
         **source, "data": None if args.data is None else str(args.data), "split": args.split, "ties": args.ties,
-        **measured.to_dict(), **({"as": published.to_dict()} if published else {}), "command": command,
+        **measured.to_dict(), **({"as": published.to_dict()} if published else {}),
+        **({"rerank": reranked.to_dict()} if reranked else {}), "command": command,
     }  # fmt: skip
     text = json.dumps(plain(content), ensure_ascii=False, indent=2)
     if args.out:
         write_whole(args.out, text)
     if args.html:
         _report(args, subject, measured, published, command)
-    print(text if args.json else table(measured) + (_as_table(published) if published else ""))
+    tables = [table(measured), *([_rerank_table(reranked)] if reranked else [])]
+    print(text if args.json else "\n".join(tables) + (_as_table(published) if published else ""))
 
 
 def table(measured: Measured) -> str:
@@ -115,13 +130,10 @@ def table(measured: Measured) -> str:
         f"{'t2i R@1':>7} {'R@5':>5} {'R@10':>5}  {'rSum':>6}"
     )
     lines = [f"{measured.n_images:,} pictures, {measured.n_captions:,} captions", head]
-    for row in measured.rows():
-        bytes_an_item = f"{row.bytes_an_item:,}" if row.bytes_an_item else ""
-        i2t, t2i = row.i2t, row.t2i
-        lines.append(
-            f"{row.name:<22}{bytes_an_item:>6}  {i2t[0]:>7.1f} {i2t[1]:>5.1f} {i2t[2]:>5.1f}  "
-            f"{t2i[0]:>7.1f} {t2i[1]:>5.1f} {t2i[2]:>5.1f}  {row.r_sum:>6.1f}"
-        )
+    lines += [
+        _line(row.name, f"{row.bytes_an_item:,}" if row.bytes_an_item else "", row.i2t, row.t2i, row.r_sum)
+        for row in measured.rows()
+    ]
     if measured.by_label:
         names = list(measured.by_label[0].values)
         widths = [max(len(name), 6) + 2 for name in names]
@@ -134,6 +146,22 @@ def table(measured: Measured) -> str:
             for way, count in measured.n_without.items()
             if count
         ]
+    return "\n".join(lines)
+
+
+def _line(name: str, stored: str, i2t: Sequence[float], t2i: Sequence[float], r_sum: float) -> str:
+    return (
+        f"{name:<22}{stored:>6}  {i2t[0]:>7.1f} {i2t[1]:>5.1f} {i2t[2]:>5.1f}  "
+        f"{t2i[0]:>7.1f} {t2i[1]:>5.1f} {t2i[2]:>5.1f}  {r_sum:>6.1f}"
+    )
+
+
+def _rerank_table(found: Reranking) -> str:
+    """Lines under those of ``table``."""
+    lines = ["", f"the nearest {found.k} by {found.n_bits} bits, items at one distance by row, in the order of"]
+    for name, result in (("codes", found.before), ("float vectors", found.floats), ("the re-ranker", found.after)):
+        i2t, t2i = ((way.r1, way.r5, way.r10) for way in (result.i2t, result.t2i))
+        lines.append(_line(f"  {name}", "", i2t, t2i, result.r_sum))
     return "\n".join(lines)
 
 

@@ -69,11 +69,20 @@ def encode_dataset(hasher: CrossModalHasher, dataset: Dataset, *, cache_dir: str
     Raises:
         DataError: fewer than two have both, or a picture cannot be read.
     """
+    return encode_pairs(hasher, pairs_of(hasher, dataset, cache_dir=cache_dir))
+
+
+def pairs_of(hasher: CrossModalHasher, dataset: Dataset, *, cache_dir: str | Path | None = None) -> PairFeatures:
+    """The features of the records with a picture and a caption.
+
+    Raises:
+        DataError: fewer than two have both, or a picture cannot be read.
+    """
     part = dataset.paired()
     if len(part) < 2:
         raise DataError(f"{len(part)} records of {dataset.name!r} have a picture and a caption; measuring needs two")
     cache = None if cache_dir is None else Path(cache_dir)
-    return encode_pairs(hasher, pair_features(hasher, part, cache_dir=cache, label="evaluation"))
+    return pair_features(hasher, part, cache_dir=cache, label="evaluation")
 
 
 def encode_pairs(hasher: CrossModalHasher, pairs: PairFeatures) -> Coded:

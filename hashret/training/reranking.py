@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hashret.codes import pack
+from hashret.data import Dataset
 from hashret.errors import InputError
 from hashret.evaluation import Retrieval, evaluate_codes, evaluate_reranked, reorder
 from hashret.kernels import search
 from hashret.model import CrossModalHasher, Projected, TowerOutput, project_all, score_pairs
+from hashret.model.rescoring import required
+from hashret.training.measure import pairs_of
 from hashret.training.pairs import FeatureTable, PairFeatures
 from hashret.training.validation import batches
 
@@ -45,6 +49,30 @@ class Reranking:
         return {"k": self.k, "n_bits": self.n_bits, **stages}
 
 
+def measure_reranked(
+    hasher: CrossModalHasher,
+    dataset: Dataset,
+    *,
+    n_bits: int | None = None,
+    k: int = 20,
+    cache_dir: str | Path | None = None,
+) -> Reranking:
+    """As ``rerank_figures``, from the pictures and captions of ``dataset``.
+
+    Args:
+        hasher: with a re-ranker.
+        dataset: records with pictures and captions; one without either is left out.
+        n_bits: length of the codes; None: the whole code.
+        k: candidates of a query.
+        cache_dir: where features are kept; None: the default of ``hashret.encoders``.
+
+    Raises:
+        DataError: fewer than two records have a picture and a caption, or a picture cannot be read.
+        InputError: as ``rerank_figures``.
+    """
+    return rerank_figures(hasher, pairs_of(hasher, dataset, cache_dir=cache_dir), n_bits=n_bits, k=k)
+
+
 def rerank_figures(
     hasher: CrossModalHasher, pairs: PairFeatures, *, n_bits: int | None = None, k: int = 20
 ) -> Reranking:
@@ -62,6 +90,7 @@ def rerank_figures(
     Raises:
         InputError: the model has no re-ranker, or a length or ``k`` out of range.
     """
+    required(hasher)  # said before anything is encoded
     n_bits = hasher.n_bits if n_bits is None else n_bits
     if not 1 <= n_bits <= hasher.n_bits or k < 1:
         raise InputError(

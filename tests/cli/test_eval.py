@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hashret.evaluation import evaluate_codes, evaluate_labels, reproduce
+from hashret.model import CrossModalHasher
+from hashret.model.config import RerankerConfig
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +124,27 @@ def test_a_model_is_set_beside_another_code_base_in_a_report(world, run_cli, tmp
     assert "float32, 32 wide" in out and "leaves out queries that found nothing" in out
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/") >= 6 and "AP(norm=found)@5" in text and "Searched: 16 pictures" in text
+
+
+def test_what_a_re_ranker_makes_of_the_nearest_items(world, run_cli, tmp_path):
+    plain = CrossModalHasher.load(world.model, device="cpu")
+    small = RerankerConfig(kind="fusion", width=8, layers=1, heads=2, ffn=8)
+    encoders = {modality: plain.tower(modality).encoder for modality in ("image", "text")}
+    model = CrossModalHasher(replace(plain.config, reranker=small), encoders)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    model.save(tmp_path / "model")
+    data = ("--data", world.captions, "--split", "val", "--cache", world.folder / "cache")
+    code, out, err = run_cli("eval", tmp_path / "model", *data, "--bits", "8,16", "--rerank", 3)
+    assert code == 0, err
+    lines = out.splitlines()
+    head = next(number for number, line in enumerate(lines) if "the nearest 3 by 16 bits" in line)
+    assert [line[:22].strip() for line in lines[head + 1 : head + 4]] == ["codes", "float vectors", "the re-ranker"]
+    code, out, err = run_cli("eval", tmp_path / "model", *data, "--rerank", 3, "--json")
+    figures = json.loads(out)["rerank"]
+    assert (figures["k"], figures["n_bits"]) == (3, model.n_bits)
+    assert figures["after"]["rSum"] == figures["floats"]["rSum"]  # it has learnt nothing yet
+
+    code, out, err = run_cli("eval", world.model, *data, "--rerank", 3)
+    assert (code, out) == (2, "") and "no re-ranker" in err
+    code, out, err = run_cli("eval", tmp_path / "model", *data, "--rerank", 0)
+    assert (code, out) == (2, "") and "1 or more, and not 0" in err
