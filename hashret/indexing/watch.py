@@ -71,16 +71,24 @@ def watch_folder(
 
 def _looks(root: Path, interval: float, stop: threading.Event) -> Iterator[None]:
     """Waits until it is time to look again."""
-    while available("watchfiles") and root.is_dir() and not stop.is_set():
-        watchfiles = require("watchfiles", extra="watch")
-        for _ in watchfiles.watch(
-            root, stop_event=stop, rust_timeout=int(1000 * interval), yield_on_timeout=True, raise_interrupt=True
-        ):
-            yield
-            if not root.is_dir():
-                break  # watched again when it is back
-        else:
-            break
+    events = available("watchfiles")
     while True:
+        if events and root.is_dir():
+            watchfiles = require("watchfiles", extra="watch")
+            try:
+                for _ in watchfiles.watch(
+                    root,
+                    stop_event=stop,
+                    rust_timeout=int(1000 * interval),
+                    yield_on_timeout=True,
+                    raise_interrupt=True,
+                ):
+                    yield
+                    if not root.is_dir():
+                        break  # watched again when it is back
+            except (OSError, RuntimeError) as error:  # the system has no more watches, or the folder went just now
+                events = not root.is_dir()
+                if not events:
+                    _log.warning("changes are not told by the system (%s); looking every %g s", error, interval)
         stop.wait(interval)
         yield

@@ -14,6 +14,7 @@ import pytest
 from hashret import Collection
 from hashret.errors import InputError
 from hashret.indexing import FolderIndex, watch_folder
+from hashret.indexing.watch import _looks
 
 
 def until(condition, what):
@@ -68,6 +69,21 @@ def test_every_kind_of_change_is_followed(world, photos, tmp_path, monkeypatch, 
         assert not thread.is_alive()
         assert sorted(reader) == ["0.png", "2.png", "after.png", "new.png", "renamed.png"]
         assert sum(changes.encoded for changes in seen) == 4 + 3  # the renamed one kept its code
+
+
+def test_a_system_without_watches_to_give_is_polled(tmp_path, monkeypatch, caplog):
+    class Full:
+        @staticmethod
+        def watch(*places, **options):
+            raise OSError("OS file watch limit reached")
+            yield
+
+    monkeypatch.setattr("hashret.indexing.watch.available", lambda module: True)
+    monkeypatch.setattr("hashret.indexing.watch.require", lambda module, extra: Full)
+    looks = _looks(tmp_path, 0.01, threading.Event())
+    for _ in range(3):
+        next(looks)
+    assert [record.message.count("limit reached") for record in caplog.records] == [1]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
