@@ -9,6 +9,7 @@ Plain tarfile: the same items give the same bytes. Reading them back is ``open_d
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
@@ -45,11 +46,11 @@ def write_shards(source: Dataset | Collection, out: str | Path, *, per_shard: in
         raise InputError(f"per_shard must be at least 1, and is {per_shard}")
     folder, shards = Path(out), list[Path]()
     items = _of_collection(source) if isinstance(source, Collection) else _of_dataset(source)
+    writer: tarfile.TarFile | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.glob("*.tar")):
             raise StorageError(f"there are shards in {str(folder)!r} already; choose another folder, or delete them")
-        writer: tarfile.TarFile | None = None
         for number, (image, code, about) in enumerate(items):
             if number % per_shard == 0:
                 _finish(writer, shards)
@@ -63,6 +64,9 @@ def write_shards(source: Dataset | Collection, out: str | Path, *, per_shard: in
             raise
         raise StorageError(f"the shards cannot be written in {str(folder)!r}: {error.strerror or error}") from error
     finally:
+        if writer is not None:
+            with contextlib.suppress(OSError):
+                writer.close()
         for shard in shards:
             _part(shard).unlink(missing_ok=True)
     return shards

@@ -51,8 +51,9 @@ def _rows(shard: Path, place: Path, *, many: bool) -> Iterator[Row]:
             part.mkdir(parents=True)
             try:
                 (part / "rows.json").write_text(json.dumps(_unpack(shard, part)), encoding="utf-8")
-                shutil.rmtree(place, ignore_errors=True)
-                part.rename(place)
+                if not whole.is_file():  # nobody was faster
+                    shutil.rmtree(place, ignore_errors=True)
+                    part.rename(place)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
         stored = json.loads(whole.read_text(encoding="utf-8"))
