@@ -40,7 +40,8 @@ class Walk(NamedTuple):
     Attributes:
         found: the pictures, sorted by id.
         skipped: files and sub-folders that cannot be used, with the reason.
-        unreadable: the ids' beginnings of the sub-folders that could not be listed; what lies there is unknown.
+        unreadable: ids, or their beginnings, of files and sub-folders that could not be looked at; whether pictures
+            are there is unknown.
         others: suffix -> number of files that are no pictures by their name.
     """
 
@@ -98,6 +99,8 @@ def walk_folder(root: Path) -> Walk:
             except UnicodeEncodeError:
                 skip(path, f"the path {str(path)!r} is not UTF-8; rename it")
             except OSError as error:
+                if not isinstance(error, FileNotFoundError):
+                    unreadable.append(_id(path, root))
                 skip(path, f"{str(path)!r} cannot be read: {error.strerror or error}")
             else:
                 found.append(Found(_id(path, root), path, status.st_size, status.st_mtime_ns))

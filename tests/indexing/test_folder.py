@@ -106,6 +106,17 @@ def test_prune_removes_what_is_gone(photos, indexed):
         assert sorted(collection) == ["0.png", "1.png", "2.png", "4.png", "5.png"]
 
 
+def test_a_picture_that_cannot_be_looked_at_is_not_taken_for_gone(photos, indexed):
+    """As on a disk that fails, or in a folder without the right to enter; here a link that leads to itself."""
+    (photos / "3.png").unlink()
+    (photos / "3.png").symlink_to(photos / "3.png")
+    changes = update(photos, indexed, prune=True)
+    assert changes.removed == 0
+    assert "3.png" in changes.skipped.names
+    with Collection.open(indexed) as collection:
+        assert "3.png" in collection
+
+
 def test_an_empty_folder_prunes_nothing(photos, indexed):
     shutil.rmtree(photos)
     photos.mkdir()
