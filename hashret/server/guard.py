@@ -121,7 +121,8 @@ class Guard:
                     if self._held > _BODIES * max(self._settings.max_upload_bytes, self._settings.max_json_bytes):
                         raise _Refused(503, "the bodies of other requests take all the room there is; try again soon")
                     if not message.get("more_body", False):
-                        return _Replay(b"".join(parts), receive)
+                        parts[:] = [b"".join(parts)]
+                        return _Replay(parts[0], receive)
         except TimeoutError:
             raise _Refused(
                 408, f"the body did not arrive within {self._settings.body_timeout_s:g} s; send it faster"

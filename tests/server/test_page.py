@@ -7,7 +7,11 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from hashret import Collection
+from hashret.server.fields import SAMPLE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -208,3 +212,20 @@ def test_what_a_screen_reader_hears(page):
     assert "of 32 bits differ" in label
     assert page.driver.execute_script("return [...document.images].every(i => i.hasAttribute('alt'))")
     assert page.driver.execute_script("return document.documentElement.lang") == "en"
+
+
+def test_a_day_that_is_none_and_a_collection_that_breaks(page, start, tmp_path):
+    path = tmp_path / "days.hashret"
+    with Collection.create(path, n_bits=16) as collection:
+        days: list[object] = [f"2024-05-{1 + n % 28:02}" for n in range(SAMPLE)]
+        collection.add(np.zeros((SAMPLE + 1, 2), np.uint8), metadata=[{"taken": day} for day in [*days, 7]])
+    with start(path) as served:
+        own = Page(page.driver, served.address)
+        own.open("?where=%7B%22taken%22%3A7%7D")
+        own.status("1 of ")
+        assert own.one(".facts").text == "7"
+        (path / "catalogue.sqlite").write_bytes(b"no database" * 10_000)
+        own.driver.get(served.address)
+        own.wait(lambda: own.one("#problem").text.startswith("The collection or its model cannot be used"))
+        assert own.one("#hits").get_attribute("aria-busy") == "false"
+    own.driver.get_log("browser")

@@ -54,8 +54,8 @@ async function recall() {
   try { like = params.has("like") ? { id: JSON.parse(params.get("like")) } : null; } catch { /* an address that somebody typed */ }
   if (like) {
     const number = typeof like.id === "number";
-    const answer = await fetch(`api/item?id=${encodeURIComponent(like.id)}${number ? "&number=true" : ""}`);
-    const item = answer.ok ? await answer.json() : null;
+    const answer = await fetch(`api/item?id=${encodeURIComponent(like.id)}${number ? "&number=true" : ""}`).catch(() => null);
+    const item = answer?.ok ? await answer.json() : null;
     like = { id: like.id, name: item ? captionOf(item) : String(like.id), thumbnail: item?.thumbnail };
   }
   set({ text: params.get("q") ?? "", like });
@@ -104,11 +104,15 @@ async function ask({ first = false, focus = false, remembered = true } = {}) {
   } catch (error) {
     if (error.name === "AbortError") return;
     grid.show([], { ranked });
-    byId("status").textContent = "";
-    byId("problem").textContent = error instanceof TypeError ? "The server does not answer; is it still running?" : capital(error.message);
-    byId("problem").hidden = false;
-    byId("more").hidden = true;
+    complain(error);
   }
+}
+
+function complain(error) {
+  byId("status").textContent = "";
+  byId("problem").textContent = error instanceof TypeError ? "The server does not answer; is it still running?" : capital(error.message);
+  byId("problem").hidden = false;
+  byId("more").hidden = true;
 }
 
 // A server that starts, or has too much to do, says when to ask again.
@@ -205,10 +209,13 @@ window.addEventListener("popstate", recall);
 async function begin() {
   grid.wait();
   try {
-    facts = await (await fetch("api/collection")).json();
-  } catch {
-    byId("problem").textContent = "The server does not answer; is it still running?";
-    byId("problem").hidden = false;
+    const answer = await fetch("api/collection");
+    const content = await answer.json();
+    if (!answer.ok) throw new Error(content.detail ?? `the server said ${answer.status}`);
+    facts = content;
+  } catch (error) {
+    grid.show([], { ranked: false });
+    complain(error);
     return;
   }
   grid.facts = facts;
