@@ -36,6 +36,7 @@ from hashret.training.pairs import Draw, PairFeatures, draws, steps_of
 from hashret.training.validation import validate
 
 _log = logging.getLogger(__name__)
+_RERANKER = "model/reranker."
 _COLLAPSED = 0.1  # mean bit entropy below which codes say next to nothing
 
 
@@ -94,7 +95,7 @@ class Trainer:
                 self._save_last([])
         if self.best is None:
             raise TrainingError("no epoch gave a finite validation figure; lower the learning rate")
-        self._load_model(self.best_tensors)
+        self._load_best(len(self.config.stages))
         self.hasher.eval()
 
     def resume(self) -> bool:
@@ -120,7 +121,7 @@ class Trainer:
         stage = self.config.stages[number]
         losses = self.losses[stage.name]
         if stage.start == "best" and self.position[1] == 0 and self.best_tensors:
-            self._load_model(self.best_tensors)
+            self._load_best(number)
         steps = steps_of(
             len(self.train_pairs.image), batch_size=stage.batch_size, captions=stage.captions, passes=stage.passes
         )
@@ -207,11 +208,12 @@ class Trainer:
             self.bad_epochs = 0 if better or not chosen_from else self.bad_epochs + 1
             if better and math.isfinite(validation.value):
                 self.best = {"value": validation.value, "stage": row["stage"], "epoch": epoch + 1}
-                # a re-ranker does not touch codes: what it learns after the best epoch is kept
+                # one that learns by itself does not touch codes: what it learns after the best epoch is kept
+                alone = not _teaches_reranker(stepper.stage) or set(stepper.stage.train) == {"reranker"}
                 self.best_tensors = {
                     name: tensor.clone()
                     for name, tensor in self._model_state().items()
-                    if not name.startswith("model/reranker.")
+                    if not (alone and name.startswith(_RERANKER))
                 }
                 if self.out is not None:
                     checkpoint.save(self.out / "checkpoints" / "best", self.best_tensors, self.best)
@@ -237,6 +239,14 @@ class Trainer:
             for name, tensor in state.items()
             if ".encoder." not in name or id(tensor) in learning
         }
+
+    def _load_best(self, number: int) -> None:
+        """The best weights; a re-ranker that a stage after them and before ``number`` has taught stays as it is."""
+        assert self.best is not None
+        names = [stage.name for stage in self.config.stages]
+        later = self.config.stages[names.index(self.best["stage"]) + 1 : number]
+        keep = any(_teaches_reranker(stage) for stage in later)
+        self._load_model({n: t for n, t in self.best_tensors.items() if not (keep and n.startswith(_RERANKER))})
 
     def _load_model(self, tensors: dict[str, Tensor]) -> None:
         state = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
@@ -325,6 +335,10 @@ class Trainer:
 def derive_seed(seed: int, name: str, number: int) -> int:
     """A seed of its own for each part of a run."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}/{number}".encode()).digest()[:7], "big")
+
+
+def _teaches_reranker(stage: Stage) -> bool:
+    return bool({"reranker", "all"} & set(stage.train))
 
 
 def _share(source: nn.Module, target: nn.Module) -> None:

@@ -218,6 +218,37 @@ def test_a_reordered_table_gives_the_captions_of_their_new_places(tables: Callab
     torch.testing.assert_close(moved.text.batch(rows).pooled, pairs.text.batch(order[rows]).pooled)
 
 
+@pytest.mark.parametrize("more", [False, True])
+def test_a_re_ranker_that_learns_with_the_towers_is_that_of_the_best_epoch(
+    config: Callable[..., RunConfig],
+    hasher: Callable[..., CrossModalHasher],
+    tables: Callable[..., PairFeatures],
+    more: bool,
+) -> None:
+    both = {"name": "both", "epochs": 4, "batch_size": 32, "lr": 5e-3, "schedule": "constant"}
+    both |= {"train": ["all"], "losses": {"joint": JOINT, "matching": {"kind": "matching"}}}
+    after = {"name": "after", "epochs": 1, "batch_size": 32, "train": ["reranker"], "start": "best"}
+    after["losses"] = {"matching": {"kind": "matching"}}
+    content = config(stages=[both, after] if more else [both], selection={"stage": "both"})
+    run = replace(content, model=replace(content.model, reranker=RerankerConfig(kind="fusion", width=16, layers=1)))
+    scales: dict[tuple[int, int], float] = {}
+    val = tables(30, seed=1)
+    false = val.with_captions(torch.arange(90).roll(45))
+
+    class Watched(Trainer):
+        def _finish_epoch(self, number: int, epoch: int, *rest: Any) -> None:
+            scales[number, epoch + 1] = self.hasher.reranker.scale.item()
+            self.val_pairs = val if epoch == 1 else false  # the second epoch will be the best one
+            super()._finish_epoch(number, epoch, *rest)
+
+    trainer = Watched(hasher(run), run, train=tables(80), val=val, out=None)
+    trainer.run()
+    assert trainer.best is not None and trainer.best["epoch"] == 2
+    last = scales[1, 1] if more else scales[0, 2]
+    assert trainer.hasher.reranker.scale.item() == last
+    assert len(set(scales.values())) == len(scales)
+
+
 def test_a_re_ranker_learns_after_the_towers_and_is_kept(
     config: Callable[..., RunConfig], hasher: Callable[..., CrossModalHasher], tables: Callable[..., PairFeatures]
 ) -> None:
