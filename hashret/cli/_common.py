@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from hashret.data import Dataset
 
 
+DATA = "a JSON-lines, CSV or Karpathy file, a folder of pictures, tar shards, or the name emoji"
+
+
 def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None = None, required: bool = True) -> None:
     """``--data``, ``--split``, and how splits are found where the data have none."""
-    parser.add_argument(
-        "--data", required=required, help="a JSON-lines, CSV or Karpathy file, a folder of pictures, or the name emoji"
-    )
+    parser.add_argument("--data", required=required, help=DATA)
     parser.add_argument("--split", default=split, help=f"only this split ({split or 'everything'})")
     add_reading_arguments(parser)
 

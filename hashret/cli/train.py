@@ -22,12 +22,10 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    from hashret.cli._common import add_reading_arguments
+    from hashret.cli._common import DATA, add_reading_arguments
 
     parser.add_argument("config", help="a YAML file, or the name of one that comes with hashret")
-    parser.add_argument(
-        "--data", required=True, help="a JSON-lines, CSV or Karpathy file, a folder of pictures, or the name emoji"
-    )
+    parser.add_argument("--data", required=True, help=DATA)
     parser.add_argument("--out", type=Path, required=True, help="the run's directory; the model lands in OUT/model")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     parser.add_argument("--seed", type=int, help="seed of the training (the configuration's)")
