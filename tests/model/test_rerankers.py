@@ -12,18 +12,11 @@ from torch.nn import functional
 
 from hashret.config import build
 from hashret.errors import ConfigError, CorruptError, InputError
-from hashret.model import (
-    CrossModalHasher,
-    ModelConfig,
-    Projected,
-    RerankerConfig,
-    TowerOutput,
-    project_all,
-    score_pairs,
-)
+from hashret.model import CrossModalHasher, ModelConfig, Projected, RerankerConfig, TowerOutput
 from hashret.model.mixers import CrossMixer
 from hashret.model.rerankers import RERANKERS, Reranker
 from hashret.model.rerankers.graph import ReasoningStep, Similarity, attended
+from hashret.model.rescoring import project_all, score_pairs
 
 KINDS = RERANKERS.names()
 WIDTHS = {"image": 10, "text": 6}
