@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hashret import Collection
+from hashret.server import run
 
 TOKEN = "open-sesame"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -116,3 +117,12 @@ def test_reading_needs_no_torch(path, start):
         maps = Path(f"/proc/{served.process.pid}/maps")
         if maps.exists():
             assert "libtorch" not in maps.read_text()
+
+
+def test_answers_do_not_wait_for_an_acknowledgement() -> None:
+    listener = run._listener("127.0.0.1", 0)
+    client = socket.create_connection(listener.getsockname())
+    accepted, _ = listener.accept()
+    assert accepted.proto == socket.IPPROTO_TCP  # what asyncio asks for before it turns Nagle's algorithm off
+    for one in (client, accepted, listener):
+        one.close()
