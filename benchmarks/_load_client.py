@@ -40,6 +40,8 @@ class Connection:
     async def send(self, call: Call) -> int:
         """The status of the answer; 0 where the connection broke."""
         try:
+            if self._streams is not None and self._streams[0].at_eof():
+                self.close()  # the server lets go of connections that were idle for long, as every client must expect
             if self._streams is None:
                 self._streams = await asyncio.open_connection("127.0.0.1", self._port)
             reader, writer = self._streams
