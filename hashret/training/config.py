@@ -195,7 +195,6 @@ class RunConfig:
         data: what is read of the data set.
         selection: how the best epoch is chosen.
         teacher: a saved model whose float vectors the loss ``distillation`` follows; None: none.
-        halve: whether logits are shifted after training, so that every bit is on for half of each modality's items.
         precision: ``auto``: bfloat16 on a GPU that has it, else float32.
         claims: by name, what the system says of its parts; ``benchmarks/systems.py`` looks whether it holds.
     """
@@ -207,7 +206,6 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     selection: Selection = field(default_factory=Selection)
     teacher: Path | None = None
-    halve: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     claims: dict[str, Claim] = field(default_factory=dict)
 

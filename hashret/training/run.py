@@ -33,7 +33,6 @@ from hashret.training.config import RunConfig
 from hashret.training.features import (
     calibrate,
     fit_adapters,
-    halve,
     identity_of,
     pair_features,
     teacher_vectors,
@@ -133,8 +132,6 @@ def train(
         fit_adapters(hasher, train_pairs)
     trainer.run()
     assert trainer.best is not None  # run() refuses to end without
-    if config.halve:
-        halve(hasher, train_pairs)
     calibrate(hasher, train_pairs)
     hasher.save(run_dir / "model")
     figures = {

@@ -95,7 +95,7 @@ def test_a_nested_system_is_compared_at_its_prefix(modules: Any, tmp_path: Path)
     systems, parts, tables = modules
     figures = {
         parts.Cell("hashret", 256, 0): {64: 60.0, 256: 100.0, 1024: 300.0},
-        parts.Cell("hashret", 256, 0, ("halve=false",)): {64: 70.0, 256: 130.0, 1024: 200.0},
+        parts.Cell("hashret", 256, 0, ("stages.heads.mix=0",)): {64: 70.0, 256: 130.0, 1024: 200.0},
         parts.Cell("hashret", 64, 0, systems.ALONE["hashret"]): {64: 66.0},
     }
     for cell, lengths in figures.items():
