@@ -1,6 +1,6 @@
 """One cell of the comparison of systems: a configuration with overrides, trained, and measured on the test split once.
 
-    RUNS/<system>-<n_bits>-s<seed>[-<hash of the overrides>]/   the run, cell.json and queries.npz
+    RUNS/<system>-<n_bits>-s<seed>-<hash of the configuration>/   the run, cell.json and queries.npz
 
 ``cell.json`` is written last: a killed run has none, and a rerun resumes its training.
 """
@@ -20,6 +20,7 @@ import numpy as np
 
 from hashret._files import write_whole
 from hashret.codes import bytes_for
+from hashret.config import plain
 from hashret.data import Dataset
 from hashret.evaluation import Retrieval
 from hashret.model import CrossModalHasher
@@ -45,10 +46,10 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of the cell's folder."""
-        extra = (*self.overrides, *([] if self.scale == 1 else [f"epochs x {self.scale:g}"]))
-        slug = f"-{hashlib.sha256(repr(extra).encode()).hexdigest()[:8]}" if extra else ""
-        return f"{self.system}-{self.n_bits}-s{self.seed}{slug}"
+        """Of the cell's folder; another configuration, also by an edit of its file, is another folder."""
+        content = {key: value for key, value in plain(self.config()).items() if key != "claims"}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.system}-{self.n_bits}-s{self.seed}-{digest}"
 
     def config(self) -> RunConfig:
         """The resolved configuration; a nested model keeps its own length, of which ``n_bits`` is a prefix."""

@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 def write_tables(
-    out: Path, cells: Cells, runs: Path, *, rows: Sequence[Row], n_bits: int, seed: int, scale: float
+    out: Path, cells: Cells, runs: Path, *, rows: Sequence[Row], n_bits: int, seed: int, scale: float, missing: int
 ) -> None:
     """Write ``out`` and the Markdown beside it.
 
@@ -39,18 +39,24 @@ def write_tables(
         n_bits: the code length that claims are tested at.
         seed: that claims are tested with.
         scale: of all epochs.
+        missing: number of cells that were wanted and are not finished.
     """
     systems = [line for row in rows for line in _lines(cells, row)]
     at_one = {cell: found for cell, found in cells.items() if (cell.n_bits, cell.seed) == (n_bits, seed)}
     claims = [claim for system in dict.fromkeys(row.system for row in rows) for claim in _claims(at_one, runs, system)]
-    write_figures(out, {"systems": systems, "claims": claims, "scale of epochs": scale})
+    write_figures(out, {"systems": systems, "claims": claims, "scale of epochs": scale, "missing": missing})
     lines = [
         "# Systems on equal pairs",
         "",
         "Flickr8k, official splits, test read once; codes against codes, tie-aware; frozen EfficientNet-lite0 + MiniLM "
         "(rows with another pair say so). Chosen on validation. One command: "
         "`python benchmarks/systems.py --data captions.jsonl`"
-        + (f" with `--scale {scale:g}` of the epochs." if scale != 1 else "."),
+        + (f" with `--scale {scale:g}` of the epochs." if scale != 1 else ".")
+        + (
+            f" {missing} of {missing + len(cells)} runs are not finished, and their lines are missing."
+            if missing
+            else ""
+        ),
         "",
         "| system | bits | bytes | i2t R@1 / 5 / 10 | t2i R@1 / 5 / 10 | rSum | relaxed query | float | s | seeds |",
         "|---|---|---|---|---|---|---|---|---|---|",

@@ -24,12 +24,12 @@ from hashret.training import read_config
 
 SYSTEMS = ("hashret", "miite", "tecmh", "vit2cmh", "aai", "cmhr_drn", "rcar", "mvsen")
 MAIN, OTHERS = 256, (64, 1024)
-PAIRS: dict[str, tuple[str, ...]] = {
-    # what both towers are, where a system's own file says something else
-    "frozen": ("model.towers.image.encoder={kind: image, name: tf_efficientnet_lite0}",),
-}
 FROZEN = {  # systems whose own backbones are others, put on the frozen pair
-    "vit2cmh": (*PAIRS["frozen"], "stages.blocks.train=[heads]", "stages.blocks.lr=1.0e-3"),
+    "vit2cmh": (
+        "model.towers.image.encoder={kind: image, name: tf_efficientnet_lite0}",
+        "stages.blocks.train=[heads]",
+        "stages.blocks.lr=1.0e-3",
+    ),
     "cmhr_drn": ("model.towers.text.encoder={kind: text, name: all-MiniLM-L6-v2, pool: mean}",),
 }
 ALONE = {  # nested systems, trained for one length alone, to see what nesting costs it
@@ -68,7 +68,14 @@ def main() -> None:
         print(f"{number}/{len(wanted)} {cell.name} {' '.join(cell.overrides)}", flush=True)
         cells[cell] = compute(cell, dataset, args.runs)
     write_tables(
-        args.out, cells, args.runs, rows=list(_rows(args.systems)), n_bits=MAIN, seed=args.seeds[0], scale=args.scale
+        args.out,
+        cells,
+        args.runs,
+        rows=list(_rows(args.systems)),
+        n_bits=MAIN,
+        seed=args.seeds[0],
+        scale=args.scale,
+        missing=len(wanted) - len(cells),
     )
     print(args.out.with_suffix(".md").read_text(encoding="utf-8"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +84,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="session")
-def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder such as the hub gives: configuration, weights and tokenizer of a BERT with 4 layers of width 32."""
+def bert_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], Path]:
+    """Words -> a folder such as the hub gives: a BERT of 4 layers, 32 wide, and a tokenizer that knows the words."""
+    return lambda words: write_bert(tmp_path_factory.mktemp("bert"), words)
+
+
+@pytest.fixture(scope="session")
+def bert_folder(bert_of: Callable[[Sequence[str]], Path]) -> Path:
+    """The folder of a BERT that knows ``WORDS``."""
+    return bert_of(WORDS)
+
+
+def write_bert(folder: Path, words: Sequence[str]) -> Path:
+    """Configuration, weights and tokenizer of a small BERT, in ``folder``."""
     import torch
 
     from hashret.encoders import _torchvision
@@ -93,12 +104,11 @@ def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _torchvision.ready()
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("bert")
     vocabulary = folder / "vocab.txt"
-    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]) + "\n")
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=5 + len(WORDS),
+        vocab_size=5 + len(words),
         hidden_size=32,
         num_hidden_layers=4,
         num_attention_heads=4,

@@ -76,7 +76,7 @@ def test_lengths_and_seeds_do_not_meet_in_a_claim(modules: Any, tmp_path: Path) 
         queries(tmp_path, cell, lengths)
     cells = {cell: content(lengths) for cell, lengths in figures.items()}
     rows = list(systems._rows(["cmhr_drn"]))
-    tables.write_tables(tmp_path / "out.json", cells, tmp_path, rows=rows, n_bits=256, seed=0, scale=1.0)
+    tables.write_tables(tmp_path / "out.json", cells, tmp_path, rows=rows, n_bits=256, seed=0, scale=1.0, missing=0)
     found = json.loads((tmp_path / "out.json").read_text())["figures"]
     (claim,) = found["claims"]
     assert (claim["with"], claim["without"], claim["difference"]) == (100.0, 90.0, 10.0)
@@ -102,7 +102,7 @@ def test_a_nested_system_is_compared_at_its_prefix(modules: Any, tmp_path: Path)
         queries(tmp_path, cell, lengths)
     cells = {cell: content(lengths) for cell, lengths in figures.items()}
     rows = list(systems._rows(["hashret"]))
-    tables.write_tables(tmp_path / "out.json", cells, tmp_path, rows=rows, n_bits=256, seed=0, scale=1.0)
+    tables.write_tables(tmp_path / "out.json", cells, tmp_path, rows=rows, n_bits=256, seed=0, scale=1.0, missing=0)
     found = json.loads((tmp_path / "out.json").read_text())["figures"]
     assert [claim["difference"] for claim in found["claims"]] == [-30.0]
     assert [(line["system"], line["n_bits"]) for line in found["systems"]] == [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +21,9 @@ BAG = {"kind": "bag", "name": "tfidf", "vocabulary_size": 40}
 
 
 @pytest.fixture(scope="session")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a BERT with 2 layers of width 32: configuration, weights, tokenizer."""
-    from hashret.encoders import _torchvision
-
-    _torchvision.ready()
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("bert")
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=5 + len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=48,
-        initializer_range=0.3,
-    )
-    BertModel(config).save_pretrained(folder)
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def make(bert: Path) -> Callable[..., CrossModalHasher]:
+def make(bert_of: Callable[[Sequence[str]], Path]) -> Callable[..., CrossModalHasher]:
     """A model from the encoders of both towers; ``more`` holds further options of a tower."""
+    bert = bert_of(WORDS)
 
     def make(image: dict[str, Any], text: dict[str, Any], *, n_bits: int = 100, **more: Any) -> CrossModalHasher:
         towers = {
