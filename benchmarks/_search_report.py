@@ -189,17 +189,24 @@ def plot(cells: list[dict[str, Any]], path: Path) -> None:
     fitting = [c for c in cells if (c["n"], c["data"], c["threads"]) == (count, data, min(x["threads"] for x in cells))]
     fitting = [cell for cell in fitting if cell["k"] == min(c["k"] for c in fitting)]
     batches = sorted({cell["batch"] for cell in fitting})
-    figure, axes = pyplot.subplots(1, len(batches), figsize=(4 * len(batches), 3.6), squeeze=False)
+    # a contestant keeps its colour in every panel, also where another one is missing
+    names = list(dict.fromkeys(name for cell in fitting for name in cell["peers"]))
+    colours = {name: f"C{order}" for order, name in enumerate(names)}
+    figure, axes = pyplot.subplots(
+        1, len(batches), figsize=(4 * len(batches), 4.2), squeeze=False, layout="constrained"
+    )
     for axis, batch in zip(axes[0], batches):
         panel = sorted((c for c in fitting if c["batch"] == batch), key=lambda c: c["bits"])
-        for name in dict.fromkeys(name for cell in panel for name in cell["peers"]):
+        for name in names:
             points = [(c["bits"], 1000 / c["peers"][name]["median_ms"]) for c in panel if name in c["peers"]]
-            axis.plot(*zip(*points), marker="o", label=name)
+            if points:
+                axis.plot(*zip(*points), marker="o", color=colours[name])
         axis.set(xscale="log", yscale="log", xlabel="bits", title=f"batch of {batch:,}")
         axis.set_xticks([c["bits"] for c in panel], [str(c["bits"]) for c in panel])
+        axis.minorticks_off()
     axes[0][0].set_ylabel("queries a second")
-    axes[0][-1].legend(fontsize=7)
+    lines = [pyplot.Line2D([], [], marker="o", color=colours[name], label=name) for name in names]
+    figure.legend(handles=lines, loc="outside lower center", ncols=5, fontsize=8)
     figure.suptitle(f"{count:,} {data} codes, 1 thread, k = {fitting[0]['k']}")
-    figure.tight_layout()
     figure.savefig(path, dpi=80)
     pyplot.close(figure)
