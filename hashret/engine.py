@@ -38,6 +38,7 @@ class Engine:
         model: the directory of the model, or a loaded model; without one, the directory that the collection names.
         device: where torch runs the model: ``"auto"``, ``"cpu"``, ``"cuda"``, ….
         runtime: what encodes queries, as for ``open_model``.
+        threads: of onnxruntime for one encoding; None: all cores.
 
     Raises:
         InputError: there is no such runtime.
@@ -51,10 +52,11 @@ class Engine:
         model: Model | str | Path | None = None,
         device: str = "auto",
         runtime: str = "auto",
+        threads: int | None = None,
     ) -> None:
         _check_runtime(runtime)
         self.collection = collection
-        self._device, self._runtime = device, runtime
+        self._device, self._runtime, self._threads = device, runtime, threads
         self._model: Model | None = None
         self._model_path: Path | None = None
         if model is None or isinstance(model, str | Path):
@@ -65,7 +67,13 @@ class Engine:
 
     @classmethod
     def open(
-        cls, path: str | Path, *, model: Model | str | Path | None = None, device: str = "auto", runtime: str = "auto"
+        cls,
+        path: str | Path,
+        *,
+        model: Model | str | Path | None = None,
+        device: str = "auto",
+        runtime: str = "auto",
+        threads: int | None = None,
     ) -> Engine:
         """Open the collection at ``path`` for reading.
 
@@ -74,7 +82,7 @@ class Engine:
             StorageError: there is no readable collection at ``path``.
         """
         _check_runtime(runtime)
-        return cls(Collection.open(path, mode="r"), model=model, device=device, runtime=runtime)
+        return cls(Collection.open(path, mode="r"), model=model, device=device, runtime=runtime, threads=threads)
 
     @property
     def model(self) -> Model:
@@ -89,7 +97,7 @@ class Engine:
                 raise MismatchError(
                     "the collection does not say which model made its codes; pass model= with the model's directory"
                 )
-            model = open_model(self._model_path, runtime=self._runtime, device=self._device)
+            model = open_model(self._model_path, runtime=self._runtime, device=self._device, threads=self._threads)
             self.collection.check_model(model.fingerprint)
             self._model = model
         return self._model
@@ -155,7 +163,9 @@ class Engine:
         self.close()
 
 
-def open_model(path: str | Path, *, runtime: str = "auto", device: str = "auto") -> Model:
+def open_model(
+    path: str | Path, *, runtime: str = "auto", device: str = "auto", threads: int | None = None
+) -> Model:
     """The model in a directory, by torch or by onnxruntime.
 
     Args:
@@ -163,6 +173,7 @@ def open_model(path: str | Path, *, runtime: str = "auto", device: str = "auto")
         runtime: ``"onnx"``: its export; ``"torch"``: the model itself; ``"auto"``: the export where there is a valid
             one of this very model and onnxruntime is installed, else torch.
         device: where torch runs it; with another than ``"auto"`` and ``"cpu"``, ``"auto"`` means torch.
+        threads: of onnxruntime for one encoding; None: all cores.
 
     Raises:
         InputError: there is no such runtime.
@@ -177,7 +188,7 @@ def open_model(path: str | Path, *, runtime: str = "auto", device: str = "auto")
 
         if runtime == "onnx" or find_export(path) is not None:
             try:
-                exported = OnnxHasher.load(path)
+                exported = OnnxHasher.load(path, threads=threads)
                 _check_export(exported, Path(path))
                 return exported
             except HashretError as error:

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits.add_argument("--timeout", type=float, default=15.0, help="seconds for an answer (15)")
     work = parser.add_argument_group("threads")
     work.add_argument("--readers", type=int, default=2, help="searching threads (2)")
+    work.add_argument("--encoder-threads", type=int, help="of onnxruntime for a batch (half of the cores)")
     work.add_argument("--batch-size", type=int, default=16, help="queries encoded together (16)")
     work.add_argument("--batch-wait-ms", type=float, default=2.0, help="how long a query waits for company (2)")
 
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
         max_queue=args.max_queue,
         max_per_client=args.max_per_client,
         timeout_s=args.timeout,
+        encoder_threads=args.encoder_threads,
         readers=args.readers,
         batch_size=args.batch_size,
         batch_wait_ms=args.batch_wait_ms,

@@ -167,6 +167,8 @@ def session(graph: Path, *, threads: int | None = None) -> Any:
     runtime = require("onnxruntime", extra="onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or 0
+    # its threads would else keep their cores busy for a while after each encoding, in case another comes
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # its warnings speak of nodes that nobody here can change
     try:
         opened = runtime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

@@ -67,7 +67,7 @@ def create_app(path: str | Path, *, model: str | Path | None = None, settings: S
     )
     problems.install(app, path=service.path)
     app.add_middleware(Guard, settings=settings, metrics=metrics)
-    for routes in (routes_state, routes_search, routes_items):
+    for routes in (routes_search, routes_items, routes_state):  # the busiest first: they are tried in turn
         app.include_router(routes.router)
     _describe_problem(app)
     return app

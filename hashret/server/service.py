@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -47,7 +48,8 @@ class Service:
         self, path: str | Path, *, model: str | Path | None, settings: Settings, batched: Callable[[int, float], None]
     ) -> None:
         self.path, self._settings = Path(path), settings
-        self._engine = Engine.open(path, model=model)
+        threads = settings.encoder_threads or max(1, (os.cpu_count() or 1) // 2)
+        self._engine = Engine.open(path, model=model, threads=threads)
         self._readers: queue.SimpleQueue[Collection] = queue.SimpleQueue()
         self._all = [Collection.open(path) for _ in range(settings.readers)]
         for reader in self._all:

@@ -32,6 +32,7 @@ class Settings:
         body_timeout_s: seconds for a body to arrive.
         batch_size: queries encoded together.
         batch_wait_ms: how long the first one waits for company.
+        encoder_threads: of onnxruntime for one batch; None: half of the cores, so that searches go on meanwhile.
         readers: searching threads, each with its own reader of the collection.
         thumbnail_bytes: memory for thumbnails.
     """
@@ -49,6 +50,7 @@ class Settings:
     body_timeout_s: float = 30.0
     batch_size: int = 16
     batch_wait_ms: float = 2.0
+    encoder_threads: int | None = None
     readers: int = 2
     thumbnail_bytes: int = 32 << 20
 
@@ -59,6 +61,8 @@ class Settings:
         ):  # fmt: skip
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)!r}")
+        if self.encoder_threads is not None and self.encoder_threads < 1:
+            raise InputError(f"encoder_threads must be at least 1, not {self.encoder_threads}")
         if not (self.batch_wait_ms >= 0 and self.thumbnail_bytes >= 0):
             raise InputError("batch_wait_ms and thumbnail_bytes must not be negative")
         if self.token is not None and not (self.token.strip() and self.token.isascii()):
