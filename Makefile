@@ -37,7 +37,7 @@ docs: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/search.py --quick
-	$(BIN)/python benchmarks/ingest.py --n 100000 --large 1000000
+	$(BIN)/python benchmarks/ingest.py --n 100000 --large 1000000 --out runs/ingest.md
 	$(BIN)/python benchmarks/quality.py emoji --quick
 	$(BIN)/python benchmarks/latency.py --quick
 	$(BIN)/python benchmarks/storage.py --quick

@@ -1,8 +1,8 @@
-"""What a collection costs: ingest, size, opening, memory, filters, deletes. Prints a table; one command:
+"""What a collection costs: ingest, size, opening, memory, filters, deletes. One command:
 
-    python benchmarks/ingest.py [--n 1000000] [--large 10000000] [--out DIR]
+    python benchmarks/ingest.py [--n 1000000] [--large 10000000] [--place DIR]
 
-Each line has the figure by the clock, the same by the processor's time (which a busy machine disturbs less, and which
+Prints a table and writes it as benchmarks/results/ingest.md. Each line has the figure by the clock, the same by the processor's time (which a busy machine disturbs less, and which
 leaves out waiting for the disk), and the bar that the clock should keep. Timings are medians of ``--repeats`` where the
 thing can be repeated; ingest is timed commit by commit, and every commit is durable.
 """
@@ -10,6 +10,7 @@ thing can be repeated; ingest is timed commit by commit, and every commit is dur
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shutil
 import statistics
@@ -22,11 +23,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from _machine import machine
 
+from hashret._files import write_whole
 from hashret.collection import Collection
 
 COMMIT = 10_000
 N_BITS = 128
+RESULTS = Path(__file__).with_name("results")
+HEAD = f"""# What a collection costs
+
+Written by `python benchmarks/ingest.py`; {N_BITS}-bit codes, durable commits of {COMMIT:,}.
+"""
+_table = io.StringIO()
 
 _COLD = """
 import resource, sys, time
@@ -48,11 +57,13 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1_000_000, help="items of the common collections")
     parser.add_argument("--large", type=int, default=10_000_000, help="items of the large one; 0 leaves it out")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path, help="where the collections are made; a temporary directory without")
+    parser.add_argument("--place", type=Path, help="where the collections are made; a temporary directory without")
+    parser.add_argument("--out", type=Path, default=RESULTS / "ingest.md", help="the table that is written")
     args = parser.parse_args()
-    place = Path(tempfile.mkdtemp(dir=args.out))
+    place = Path(tempfile.mkdtemp(dir=args.place))
     try:
         _line("what", "clock", "processor", "bar")
+        _line("---", "---:", "---:", "---")
         _integers(place, args.n)
         _strings(place, args.n, args.repeats)
         _cold_start(place, args.repeats)
@@ -60,6 +71,9 @@ def main() -> None:
             _large(place, args.large, args.repeats)
     finally:
         shutil.rmtree(place)
+    about = "".join(f"* {what}: {value}\n" for what, value in machine("numpy").items())
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(args.out, f"{HEAD}\n{about}\n{_table.getvalue()}")
 
 
 class _Took(NamedTuple):
@@ -70,7 +84,9 @@ class _Took(NamedTuple):
 
 
 def _line(what: str, figure: str, cpu: str = "", bar: str = "") -> None:
-    print(f"{what:<68} {figure:>12} {cpu:>12}  {bar}", flush=True)
+    row = f"| {what:<72} | {figure:>12} | {cpu:>12} | {bar:<19} |"
+    print(row, flush=True)
+    _table.write(row + "\n")
 
 
 def _rate_line(what: str, count: int, took: _Took, bar: str) -> None:
@@ -144,7 +160,7 @@ def _strings(place: Path, count: int, repeats: int) -> None:
     _time_line("  making the index", _time(lambda: collection.create_index("year")))
     for where in ({"year": 2019}, {"year": {"gte": 2019}}, {"year": {"in": [2019, 1800]}}):
         fast = _median(repeats, lambda where=where: collection.search(query, k=10, where=where))
-        _time_line(f"  where {where} at 1 %, indexed", fast, "<= 20 ms at 10^6")
+        _time_line(f"  where `{where}` at 1 %, indexed", fast, "<= 20 ms at 10^6")
     changed = [f"item-{i:08d}" for i in range(0, count, max(1, count // 100_000))]
     codes, metadata = _codes(len(changed), seed=3), [{"year": 1}] * len(changed)
     removed = _time(lambda: collection.delete(changed))
