@@ -57,7 +57,7 @@ int hr_selection_room(hr_selection *s);
 /* The keys in order, into `out` (of min(wanted, size) entries); returns how many. */
 size_t hr_selection_sorted(hr_selection *s, uint64_t *out);
 
-HR_INLINE uint64_t hr_word(const uint8_t *bytes) {
+HR_INLINE uint64_t hr_word(const void *bytes) {
     uint64_t word;
     memcpy(&word, bytes, 8);
     return word;
@@ -111,7 +111,7 @@ HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t 
 
 /* A query laid out for the bit-sliced kernel; see level.inc. */
 #define HR_START 16    /* offsets of the start values, at most 12 of them, come before those of the units */
-#define HR_UNIT_LOADS 11
+#define HR_UNIT_LOADS 12 /* 11, and one to fill whole words */
 
 typedef struct {
     const char *name;
