@@ -50,7 +50,7 @@ def decode_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, size_hint
     Raises:
         DataError: missing, empty, no picture, truncated, too large, or an array of another kind; names the file.
     """
-    require("PIL", extra="learn")
+    require("PIL", extra="report")  # the lightest of the extras that bring Pillow
     from PIL import Image
 
     if isinstance(source, np.ndarray):

@@ -40,7 +40,7 @@ def contact_sheet(
         raise InputError(
             f"a contact sheet needs hits for each query: {len(queries)} queries, {len(hits)} lists of hits"
         )
-    image_module, draw_module = (require(f"PIL.{name}", extra="learn") for name in ("Image", "ImageDraw"))
+    image_module, draw_module = (require(f"PIL.{name}", extra="report") for name in ("Image", "ImageDraw"))
     columns = max(len(found) for found in hits)
     head = 56 if title else 0
     width = 2 * MARGIN + ASKED + GAP + columns * (CELL + GAP) - GAP
@@ -124,4 +124,4 @@ def _wrapped(draw: Any, text: str, font: Any, *, width: int, rows: int) -> list[
 
 def _font(size: int) -> Any:
     """Pillow's own outline font, so that a sheet looks the same everywhere."""
-    return require("PIL.ImageFont", extra="learn").load_default(size)
+    return require("PIL.ImageFont", extra="report").load_default(size)

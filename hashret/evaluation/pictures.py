@@ -23,7 +23,7 @@ def thumbnail(picture: Picture, *, side: int) -> Any | None:
         return None
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, require("PIL.Image", extra="learn").Resampling.LANCZOS)
+    return image.resize(size, require("PIL.Image", extra="report").Resampling.LANCZOS)
 
 
 def data_uri(picture: Picture, *, side: int) -> str | None:

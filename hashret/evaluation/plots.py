@@ -42,7 +42,7 @@ def draw(plot: Plot, *, size: str = "wide") -> Any:
         MissingExtraError: matplotlib is not installed.
     """
     with _style():
-        figure = require("matplotlib.figure", extra="learn").Figure(figsize=SIZES[size], layout="constrained")
+        figure = require("matplotlib.figure", extra="report").Figure(figsize=SIZES[size], layout="constrained")
         axes = figure.add_subplot()
         lines = [series for series in plot.series if series.style == "line"]
         references = [series for series in plot.series if series.style == "reference"]
@@ -63,7 +63,7 @@ def draw(plot: Plot, *, size: str = "wide") -> Any:
         if plot.log_x:
             _powers_of_two(axes, [x for series in plot.series for x in series.x])
         elif all(float(x).is_integer() for series in plot.series for x in series.x):
-            axes.xaxis.set_major_locator(require("matplotlib.ticker", extra="learn").MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(require("matplotlib.ticker", extra="report").MaxNLocator(integer=True))
         if plot.from_zero:
             axes.set_ylim(bottom=0)
         if len(plot.series) > 1:
@@ -168,7 +168,7 @@ def quality_against_bytes(
         title: heading.
         methods: by name, quality by bytes an item.
         measure: full name of the measure, for the axis.
-        ceiling: label and quality of the float model, drawn across.
+        ceiling: label and quality of the float vectors, drawn across.
         chance: quality of a random order, drawn across.
         note: a caption.
     """
@@ -242,5 +242,5 @@ def _style(salt: str = "hashret") -> Iterator[None]:
         "ytick.labelcolor": INK,
         "ytick.major.size": 0,
     }
-    with require("matplotlib", extra="learn").rc_context(settings):
+    with require("matplotlib", extra="report").rc_context(settings):
         yield

@@ -47,7 +47,7 @@ def facts_of(found: Found, content: bytes, digest: str) -> dict[str, Any]:
 
 
 def _from_header(content: bytes) -> dict[str, Any]:
-    require("PIL", extra="learn")
+    require("PIL", extra="onnx")  # the lightest extra that brings Pillow and can encode
     from PIL import ExifTags, Image
 
     with Image.open(io.BytesIO(content)) as picture:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,14 @@ from hashret.registry import Registry
 def test_a_missing_package_ends_with_the_install_line():
     with pytest.raises(MissingExtraError, match=r"pip install 'hashret\[learn\]'$"):
         require("no_such_package.part", extra="learn")
+
+
+def test_every_extra_that_a_message_names_is_one():
+    root = Path(__file__).resolve().parents[2]
+    extras = set(tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    code = "".join(file.read_text() for file in (root / "hashret").rglob("*.py"))
+    named = {*re.findall(r'require\([^)]*extra="(\w+)"', code), *re.findall(r"hashret\[(\w+)\]", code)}
+    assert {"learn", "report"} <= named <= extras
 
 
 def test_what_a_package_itself_lacks_is_not_hidden(tmp_path, monkeypatch):
