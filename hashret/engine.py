@@ -95,7 +95,8 @@ class Engine:
         if self._model is None:
             if self._model_path is None:
                 raise MismatchError(
-                    "the collection does not say which model made its codes; pass model= with the model's directory"
+                    "the collection does not say which model made its codes; name the model's directory with --model "
+                    "(in Python, model=)"
                 )
             model = open_model(self._model_path, runtime=self._runtime, device=self._device, threads=self._threads)
             self.collection.check_model(model.fingerprint)
@@ -128,8 +129,12 @@ class Engine:
             Hits with one row, ordered by (distance, insertion).
 
         Raises:
-            InputError: none or several of ``text``, ``image``, ``code`` and ``id`` were given.
+            InputError: none or several of ``text``, ``image``, ``code`` and ``id`` were given, the words are empty, or
+                ``k``, ``where`` or ``radius`` cannot be used.
+            CodeError: ``code`` does not fit the collection's width.
+            DataError: the picture cannot be read.
             UnknownIdError: the collection does not hold ``id``.
+            MismatchError, MissingExtraError: as for ``model``, which words and pictures need.
         """
         given = [
             name for name, value in (("text", text), ("image", image), ("code", code), ("id", id)) if value is not None
@@ -163,9 +168,7 @@ class Engine:
         self.close()
 
 
-def open_model(
-    path: str | Path, *, runtime: str = "auto", device: str = "auto", threads: int | None = None
-) -> Model:
+def open_model(path: str | Path, *, runtime: str = "auto", device: str = "auto", threads: int | None = None) -> Model:
     """The model in a directory, by torch or by onnxruntime.
 
     Args:

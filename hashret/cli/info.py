@@ -37,7 +37,7 @@ def describe(path: Path) -> dict[str, Any]:
         InputError: there is nothing, or nothing of hashret's.
     """
     if not path.exists():
-        raise InputError(f"there is nothing at {str(path)!r}")
+        raise InputError(f"there is nothing at {str(path)!r}; give a model, a collection, a run or a .npy file")
     if (path / "model.json").is_file():
         return {"kind": "model", **_model(path)}
     if (path / "export.json").is_file():
@@ -48,7 +48,10 @@ def describe(path: Path) -> dict[str, Any]:
         return {"kind": "codes", **_codes(path)}
     if path.is_dir():
         return {"kind": "collection", **_collection(path)}
-    raise InputError(f"{str(path)!r} is no model, export, collection, run or .npy file of codes")
+    raise InputError(
+        f"{str(path)!r} is no model, export, collection, run or .npy file of codes; "
+        "give a model, a collection, a run or a .npy file"
+    )
 
 
 def _model(path: Path) -> dict[str, Any]:

@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Search and print."""
+    if args.words is None and args.image is None and args.id is None:
+        raise InputError("there is nothing to look for; give words, --image FILE or --id ID")
     where = _filter(args.where)
     with Engine.open(args.collection, model=args.model, runtime=args.runtime) as engine:
         k = min(args.k, max(1, len(engine.collection)))  # more than there is would only be padding

@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"best epoch: {result.epoch} of stage {result.stage}, validation {value}")
     model = args.out / "model"
     print(f"the model is in {model}; measure it with:")
-    print(f"  hashret eval {model} --data {args.data} --splits {args.out / 'splits.json'}")
+    print(f"  hashret eval {model} --data {args.data} --splits {args.out / 'splits.json'} --split val")
+    print("  (--split test is for the figure that you report: it is read once)")
 
 
 def _sweep(args: argparse.Namespace, config: RunConfig, dataset: Dataset) -> None:

@@ -78,7 +78,7 @@ def parse_header(data: bytes, path: Path) -> Header:
     if version > VERSION:
         raise VersionError(
             f"{path} was written in version {version} of the format, and this hashret reads up to {VERSION}; "
-            "upgrade it: pip install -U hashret"
+            "install a newer hashret"
         )
     if version < 1 or not 1 <= n_bits <= MAX_BITS or block_rows < 1:
         raise CorruptError(f"the header of {path} makes no sense; restore the file from a backup")

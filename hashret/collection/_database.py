@@ -203,7 +203,7 @@ class Database:
         if version > VERSION:
             raise VersionError(
                 f"{self.path} was written in version {version} of the format, and this hashret reads up to {VERSION}; "
-                "upgrade it: pip install -U hashret"
+                "install a newer hashret"
             )
         if version < 1:
             raise self.damaged(f"its version is {version}")
@@ -230,7 +230,9 @@ class Database:
 
 def no_collection(directory: Path) -> StorageError:
     """The sentence for a directory that is not a collection's."""
-    return StorageError(f"there is no collection at {directory} (no {NAME} in it); make one with Collection.create")
+    return StorageError(
+        f"there is no collection at {directory} (no {NAME} in it); make one with hashret index, or Collection.create"
+    )
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -255,6 +255,7 @@ class Collection:
             The ids.
 
         Raises:
+            CodeError: the codes do not fit the width.
             InputError: an id is here already or given twice, or something cannot be stored.
             StorageError: the disk is full or fails; the collection is as before.
         """
@@ -268,6 +269,14 @@ class Collection:
         """Store items, in place of those with the same ids where there are any; arguments as in ``add``.
 
         Code and metadata are both replaced, and a replaced item counts as inserted now.
+
+        Returns:
+            The ids.
+
+        Raises:
+            CodeError: the codes do not fit the width.
+            InputError: there are no ids, one is given twice, or something cannot be stored.
+            StorageError: the disk is full or fails; the collection is as before.
         """
         if ids is None:
             raise InputError("upsert needs ids; to store under new ids use add")
@@ -283,7 +292,7 @@ class Collection:
         """
         checked = check_ids(ids)
         with self._session.writing() as view:
-            _write.delete(view, np.unique(self._rows(view, checked)))
+            _write.delete(view, np.unique(self._rows(view, checked, outcome="; nothing was changed")))
 
     def compact(self) -> None:
         """Free the space of deleted and replaced items. Readers go on undisturbed."""
@@ -373,13 +382,13 @@ class Collection:
             metadata = [metadata]
         return codes, checked, check_metadata(metadata, count=len(codes))
 
-    def _rows(self, view: View, ids: Ids) -> npt.NDArray[np.int64]:
+    def _rows(self, view: View, ids: Ids, *, outcome: str = "") -> npt.NDArray[np.int64]:
         rows = view.rows_of(ids)
         missing = np.flatnonzero(rows < 0)
         if len(missing):
             listed = ", ".join(repr(_as_list(ids)[at]) for at in missing[:5].tolist())
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-            raise UnknownIdError(f"{self.path} does not hold the id {listed}{more}; nothing was changed")
+            raise UnknownIdError(f"{self.path} does not hold the id {listed}{more}{outcome}")
         return rows
 
 

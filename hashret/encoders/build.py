@@ -93,7 +93,7 @@ def load_encoder(directory: str | Path) -> Encoder:
         raise CorruptError(f"{str(directory / _FACTS)!r} is damaged: {error}; save the encoder again") from error
     if version > FORMAT:
         raise VersionError(
-            f"{str(directory)!r} has format {version}, and this hashret reads up to {FORMAT}: upgrade it"
+            f"{str(directory)!r} has format {version}, and this hashret reads up to {FORMAT}; install a newer hashret"
         )
     safetensors = require("safetensors.torch", extra="learn")
     try:

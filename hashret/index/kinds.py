@@ -37,7 +37,7 @@ def open_index(path: str | Path, *, mmap: bool = True) -> CodeIndex:
     if kind not in INDEXES.names():
         raise StorageError(
             f"the index file {str(path)!r} has the kind {kind!r}, and this hashret knows {', '.join(INDEXES.names())}; "
-            "upgrade hashret"
+            "install a newer hashret"
         )
     index: CodeIndex = INDEXES.load(kind).open(path, mmap=mmap)
     return index

@@ -157,7 +157,7 @@ def _read(path: Path, file: BinaryIO, *, mmap: bool) -> StoredIndex:
     if version > VERSION:
         raise VersionError(
             f"the index file {str(path)!r} has version {version}, and this hashret reads up to {VERSION}; "
-            "upgrade hashret"
+            "install a newer hashret"
         )
     blocks = -(-length // block) if block else 0
     expected = _DATA + length + 4 * blocks + 4

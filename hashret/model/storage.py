@@ -143,7 +143,11 @@ def read_facts(directory: Path) -> dict[str, Any]:
     """
     path = directory / _FACTS
     if not path.is_file():
-        raise StorageError(f"{str(directory)!r} holds no model: it has no {_FACTS}; give what save wrote")
+        inside = directory / "model"  # a run keeps its model there
+        meant = f"; did you mean {str(inside)!r}?" if (inside / _FACTS).is_file() else ""
+        raise StorageError(
+            f"{str(directory)!r} holds no model: it has no {_FACTS}; give a model's directory, such as RUN/model{meant}"
+        )
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = int(facts["format"])
@@ -151,7 +155,9 @@ def read_facts(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptError(f"{str(path)!r} is damaged: {_short(error)}; save or fetch the model again") from error
     if version > FORMAT:
-        raise VersionError(f"{str(directory)!r} has format {version}, and this hashret reads up to {FORMAT}; upgrade")
+        raise VersionError(
+            f"{str(directory)!r} has format {version}, and this hashret reads up to {FORMAT}; install a newer hashret"
+        )
     return facts
 
 

@@ -93,7 +93,9 @@ def read_facts(directory: str | Path) -> Facts:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = int(content["format"])
         if version > FORMAT:
-            raise VersionError(f"{str(place)!r} has format {version}, and this hashret reads up to {FORMAT}; upgrade")
+            raise VersionError(
+                f"{str(place)!r} has format {version}, and this hashret reads up to {FORMAT}; install a newer hashret"
+            )
         towers = {modality: dict(content["towers"][modality]) for modality in ("image", "text")}
         for tower in towers.values():
             _ = str(tower["kind"]), float(tower["beta"])

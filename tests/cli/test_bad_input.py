@@ -17,7 +17,7 @@ CASES = {
     "no collection": (["search", "{folder}/none.hashret", "red"], "none.hashret"),
     "a file as collection": (["search", "{captions}", "red"], "captions.jsonl"),
     "a folder that is none": (["search", "{folder}", "red"], "collection"),
-    "no query": (["search", "{collection}"], "one of text, image, code and id"),
+    "no query": (["search", "{collection}"], "give words, --image FILE or --id ID"),
     "two queries": (["search", "{collection}", "red", "--id", "s1"], "text and id"),
     "empty words": (["search", "{collection}", "  "], "empty"),
     "k is zero": (["search", "{collection}", "red", "-k", "0"], "k"),
@@ -113,6 +113,7 @@ CASES = {
     # measuring and looking
     "bits are no numbers": (["eval", "{model}", "--data", "{captions}", "--bits", "64;256"], "64,256"),
     "bits above the model's": (["eval", "{model}", "--data", "{captions}", "--bits", "64"], "32"),
+    "eval of a run": (["eval", "{run}", "--data", "{captions}"], "did you mean"),
     "eval of a missing split": (["eval", "{model}", "--data", "{captions}", "--split", "dev"], "dev"),
     "info of nothing": (["info", "{folder}/none"], "nothing at"),
     "info of something else": (["info", "{captions}"], "captions.jsonl"),

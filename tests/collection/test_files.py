@@ -123,7 +123,7 @@ def test_codes_from_the_future(closed):
     data[8] = 2
     data[60:64] = crc32(data[:60]).to_bytes(4, "little")
     (closed / CODES).write_bytes(data)
-    with pytest.raises(VersionError, match=r"version 2 of the format.*pip install -U hashret"):
+    with pytest.raises(VersionError, match=r"version 2 of the format.*install a newer hashret"):
         Collection.open(closed)
 
 

@@ -104,7 +104,7 @@ def test_a_file_from_the_future(tmp_path):
     content[8:12] = struct.pack("<I", 7)
     content[60:64] = struct.pack("<I", zlib.crc32(content[:60]))
     (tmp_path / "flat").write_bytes(content)
-    with pytest.raises(VersionError, match=r"version 7.*upgrade hashret"):
+    with pytest.raises(VersionError, match=r"version 7.*install a newer hashret"):
         FlatIndex.open(tmp_path / "flat")
 
 
@@ -130,7 +130,7 @@ def test_any_kind_is_opened_by_what_its_file_says(tmp_path):
         opened = open_index(tmp_path / kind)
         assert type(opened) is type(index) and len(opened) == 64
         np.testing.assert_array_equal(opened.search(index.codes[5], 1).rows, index.search(index.codes[5], 1).rows)
-    with pytest.raises(StorageError, match=r"kind 'tree', and this hashret knows flat, .*upgrade"):
+    with pytest.raises(StorageError, match=r"kind 'tree', and this hashret knows flat, .*install a newer hashret"):
         open_index(header(tmp_path / "tree", kind=b"tree"))
 
 
