@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Encode and write ``OUT`` (N, n_bytes) uint8 and ``OUT.ids.json``."""
+    """Encode and write ``codes.npy``, (N, n_bytes) uint8, and ``codes.ids.json`` beside it, if OUT is codes.npy."""
     import numpy as np
 
     from hashret._files import write_whole

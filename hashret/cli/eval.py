@@ -1,4 +1,4 @@
-"""``hashret eval``: measure a model, or anybody's codes, on a split: codes beside floats and chance."""
+"""``hashret eval``: measure a model, or anybody's codes, on a split: codes beside float vectors and chance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hashret.evaluation.published import AsPublished
     from hashret.training.reranking import Reranking
 
-SUMMARY = "Measure retrieval on a split: codes at each length, the float model, and chance; ties by expectation."
+SUMMARY = "Measure retrieval on a split: codes at each length, the float vectors, and chance; ties by expectation."
 EXAMPLES = (
     "hashret eval model/ --data captions.jsonl --split test",
     "hashret eval model/ --data captions.jsonl --split val --bits 64,256 --json",

@@ -31,8 +31,8 @@ def open_dataset(
     go to train, val and test, by picture, with ``seed``.
 
     Args:
-        spec: a JSON-lines, CSV or Karpathy file, a folder of pictures, or ``"emoji"``; a file or folder
-            that is called like a built-in set is given as ``"./emoji"``.
+        spec: a JSON-lines, CSV or Karpathy file, a folder of pictures, tar shards (one or a folder of them), or
+            ``"emoji"``; a file or folder that is called like a built-in set is given as ``"./emoji"``.
         seed: for data that comes without splits.
         splits: a file of ``save_splits``; it replaces the splits of the source.
         strict: refuse missing pictures and empty captions. Otherwise they are left out, with a warning and

@@ -31,7 +31,7 @@ class Coded:
         n_bits: length of the codes.
         owner: (M,) int64, the row of each caption's picture.
         labels: (I,) one label a picture, or (I, C) multi-hot; None without any.
-        floats: (I, n_bits) and (M, n_bits) float32 vectors behind the codes; column j gave bit j. None where unknown.
+        floats: (I, n_bits) and (M, n_bits) float vectors behind the codes; column j gave bit j. None where unknown.
         relaxed: likewise the relaxed codes, for unquantised queries.
 
     Raises:

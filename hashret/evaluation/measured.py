@@ -1,4 +1,4 @@
-"""How good codes are, as one value: retrieval at each length, relaxed queries, the float side, labels, and chance.
+"""How good codes are, as one value: retrieval at each length, relaxed queries, the float vectors, labels, and chance.
 
     Coded ─► measure_coded ─► Measured ─► rows of a table, JSON, sections of a report
 
@@ -74,8 +74,8 @@ class Measured:
     Attributes:
         codes: code against code, by length in bits.
         asymmetric: relaxed query against stored codes, by length; may be empty.
-        floats: the float side (cosine of logits), by width; may be empty.
-        by_label: tie-aware measures over shared labels: codes by length, the float side, chance; may be empty.
+        floats: the float vectors (cosine of logits), by width; may be empty.
+        by_label: tie-aware measures over shared labels: codes by length, the float vectors, chance; may be empty.
         n_images: pictures.
         n_captions: captions.
         n_without: queries by way ("i2t", "t2i") that share a label with nothing that is searched.
@@ -92,7 +92,7 @@ class Measured:
     n_database: tuple[int, int] | None = None
 
     def rows(self) -> Iterator[Row]:
-        """The lines of a table: each length, each length with a relaxed query, the float side, chance."""
+        """The lines of a table: each length, each length with a relaxed query, the float vectors, chance."""
         for n_bits, result in self.codes.items():
             yield _row(f"{n_bits} bits", "codes", n_bits, bytes_for(n_bits), result)
         for n_bits, result in self.asymmetric.items():

@@ -49,9 +49,9 @@ def first_facts(measured: Measured, *, n_bits: int, captions: str = "captions", 
     if measured.floats:
         width, floats = max(measured.floats.items())
         times = FLOAT_BYTES * width / bytes_for(n_bits)
-        facts.append(Fact(_bytes(n_bits), "an item in the index", f"{times:.0f} times smaller than its float32 vector"))
+        facts.append(Fact(_bytes(n_bits), "an item in the index", f"{times:.0f} times smaller than its float vector"))
         facts.append(
-            Fact(f"{100 * codes.r_sum / floats.r_sum:.0f} %", "of the float model's rSum kept", f"at {n_bits} bits")
+            Fact(f"{100 * codes.r_sum / floats.r_sum:.0f} %", "of the float vectors' rSum kept", f"at {n_bits} bits")
         )
     else:
         facts.append(Fact(_bytes(n_bits), "an item in the index", f"codes of {n_bits} bits"))
@@ -74,7 +74,7 @@ def retrieval_table(measured: Measured, *, title: str, note: str = NOTE) -> Tabl
 
 
 def label_table(measured: Measured, *, title: str) -> Table:
-    """Measures over shared labels, by length, beside the float side and chance."""
+    """Measures over shared labels, by length, beside the float vectors and chance."""
     names = list(measured.by_label[0].values)
     without = ", ".join(f"{count:,} {way} queries" for way, count in measured.n_without.items() if count)
     searched = ""
@@ -96,7 +96,7 @@ def label_table(measured: Measured, *, title: str) -> Table:
 
 
 def bytes_plots(measured: Measured, *, title: str = "What a byte buys") -> Plots:
-    """Quality against bytes an item, with the float side as the ceiling and chance as the floor."""
+    """Quality against bytes an item, with the float vectors as the ceiling and chance as the floor."""
     rows = list(measured.rows())
     plots = []
     for way in WAYS:

@@ -45,7 +45,13 @@ class HNSWIndex(ApproximateIndex):
 
     @property
     def ef_search(self) -> int:
-        """Candidates kept by a query; may be set."""
+        """Candidates kept by a query; may be set.
+
+        More are slower and find more; a query keeps ``k`` at least.
+
+        Raises:
+            InputError: on setting what is no whole number of at least 1.
+        """
         return self._ef_search
 
     @ef_search.setter

@@ -29,8 +29,8 @@ class DistillationOptions(PrefixOptions):
     """Options of ``distillation``.
 
     Args:
-        teacher: ``teacher``: vectors of the run's teacher model; ``float``: the model's own float side at full
-            length, without gradient; ``features``: the pooled features, each modality against itself.
+        teacher: ``teacher``: vectors of the run's teacher model; ``float``: the model's own float vectors at
+            full length, without gradient; ``features``: the pooled features, each modality against itself.
         space: the student's space.
         match: ``softmax``: cross-entropy of the rows; ``square``: squared difference of the cosines.
         temperature: τ of the softmax.

@@ -71,13 +71,23 @@ class OnnxHasher:
         """``float32``, or ``int8``, whose codes differ from the model's in some bits."""
         return self.facts.precision
 
-    def encode_images(self, images: Sequence[Any], **options: Any) -> np.ndarray:
-        """Codes of pictures (paths, bytes, PIL images, arrays); see ``encode``."""
-        return self.encode("image", images, **options)
+    def encode_images(
+        self, images: Sequence[Any], *, relaxed: bool = False, n_bits: int | None = None, batch_size: int = 64
+    ) -> np.ndarray:
+        """Codes of pictures (paths, bytes, PIL images, arrays).
 
-    def encode_texts(self, texts: Sequence[str], **options: Any) -> np.ndarray:
-        """Codes of texts; see ``encode``."""
-        return self.encode("text", texts, **options)
+        Args, Returns and Raises: as in ``encode``: (N, n_bytes) uint8, or with ``relaxed`` (N, n_bits) float32.
+        """
+        return self.encode("image", images, relaxed=relaxed, n_bits=n_bits, batch_size=batch_size)
+
+    def encode_texts(
+        self, texts: Sequence[str], *, relaxed: bool = False, n_bits: int | None = None, batch_size: int = 64
+    ) -> np.ndarray:
+        """Codes of texts.
+
+        Args, Returns and Raises: as in ``encode``: (N, n_bytes) uint8, or with ``relaxed`` (N, n_bits) float32.
+        """
+        return self.encode("text", texts, relaxed=relaxed, n_bits=n_bits, batch_size=batch_size)
 
     def encode(
         self,
@@ -113,7 +123,22 @@ class OnnxHasher:
     def encode_floats(
         self, modality: str, items: Sequence[Any], *, n_bits: int | None = None, batch_size: int = 64
     ) -> np.ndarray:
-        """The float side of ``encode``: (N, n_bits) float32 unit vectors, whose cosines the codes approximate."""
+        """The float vectors that codes stand for: their cosines are what the distances of codes approximate.
+
+        Args:
+            modality: ``image`` or ``text``.
+            items: pictures or strings.
+            n_bits: only the first coordinates; None: all.
+            batch_size: items encoded together.
+
+        Returns:
+            (N, n_bits) float32 of unit length.
+
+        Raises:
+            InputError: an unknown modality, a length or batch size out of range, or one string for a list of them.
+            DataError: an item cannot be read.
+            CorruptError: a file of the export is missing or damaged.
+        """
         logits = self._logits(modality, items, n_bits=n_bits, batch_size=batch_size)
         norms = np.linalg.norm(logits, axis=1, keepdims=True)
         return logits / np.where(norms > 0, norms, 1)

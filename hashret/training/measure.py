@@ -1,4 +1,4 @@
-"""How good a model is on a data set: codes at each length, relaxed queries, the float side, labels, and chance.
+"""How good a model is on a data set: codes at each length, relaxed queries, the float vectors, labels, and chance.
 
 One place for what ``hashret eval``, the demo, the benchmarks and the end of every training run report.
 """

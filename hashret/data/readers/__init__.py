@@ -45,7 +45,7 @@ def detect(path: Path) -> str:
     if not path.exists():
         raise DataError(
             f"there is no data {str(path)!r}; give a JSON-lines, CSV or Karpathy file, a folder of pictures, "
-            f"or a built-in name (emoji)"
+            f"tar shards, or a built-in name (emoji)"
         )
     suffix = path.suffix.lower()
     if suffix in _SUFFIXES:

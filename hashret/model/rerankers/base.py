@@ -1,7 +1,7 @@
 """What all re-rankers share: each item is projected once, and pairs of projected items are scored.
 
 The score starts as a multiple of the cosine of both float vectors, so that an untrained re-ranker orders pairs as the
-float side of the model does; what it learns is added to that.
+float vectors of the model do; what it learns is added to that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Projected(NamedTuple):
     Attributes:
         tokens: (B, N, width); 0 where the mask is false.
         mask: (B, N) bool.
-        vector: (B, n_bits) unit vectors, the float side of the model.
+        vector: (B, n_bits) the float vectors of the model, of unit length.
     """
 
     tokens: Tensor
