@@ -1,7 +1,8 @@
 """hashret: search images with words, and words with images, at a few bytes an item.
 
 Everything public is in ``__all__`` and is imported on first use: ``import hashret`` loads the standard library only,
-searching loads numpy (and faiss where installed), and only what learns or encodes loads torch.
+searching loads numpy, and faiss only for ``IVFIndex``, ``HNSWIndex`` or where the C kernels are missing; only learning,
+and encoding without an ONNX export, load torch.
 """
 
 from __future__ import annotations

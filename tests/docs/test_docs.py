@@ -59,10 +59,27 @@ def test_every_command_is_one(page):
         parser.parse_args(rest)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
 def test_every_link_leads_somewhere(page):
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_table_of_losses_is_complete():
+    from hashret.losses import LOSSES
+
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+    table = page[page.index("## Losses") : page.index("## Keys")]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == LOSSES.names()
+
+
+def test_the_example_of_a_configuration_is_one(tmp_path):
+    from hashret.training import read_config
+
+    found = blocks(ROOT / "docs" / "reference" / "configuration.md")
+    (text,) = (code for language, code, _ in found if language == "yaml")
+    (tmp_path / "mine.yaml").write_text(text)
+    assert read_config(tmp_path / "mine.yaml").model.code_lengths == ()
 
 
 @pytest.fixture(scope="module")
