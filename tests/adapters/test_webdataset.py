@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hashret import Collection
 from hashret.adapters import write_shards
 from hashret.data import open_dataset
+from hashret.encoders import EncoderConfig, build_encoder, cached_prefix
 from hashret.errors import DataError, InputError, StorageError
 
 
@@ -76,6 +79,24 @@ def shard_of(path, **members):
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     return path
+
+
+def test_features_of_one_shard_are_not_taken_for_those_of_another(tmp_path):
+    """Uncompressed pictures of one size have files of one size, and their names are numbers."""
+    shards = []
+    for colour in ("red", "blue"):
+        content = io.BytesIO()
+        Image.new("RGB", (32, 32), colour).save(content, "bmp")
+        shards.append(shard_of(tmp_path / f"{colour}.tar", a_bmp=content.getvalue()))
+    (tmp_path / "else").mkdir()
+    shards.append(shutil.copy(shards[0], tmp_path / "else" / "copy.tar"))
+    red, blue, copy = (open_dataset(shard) for shard in shards)
+    assert red[0].image.stat().st_size == blue[0].image.stat().st_size
+    assert red.fingerprint != blue.fingerprint
+    encoder = build_encoder(EncoderConfig(kind="image", name="test_vit", weights="none"))
+    features = [cached_prefix(encoder, [dataset[0].image], cache_dir=tmp_path) for dataset in (red, blue, copy)]
+    assert features[0].path == features[2].path  # the same pictures in another place are not encoded again
+    assert not np.array_equal(features[0].pooled, features[1].pooled)
 
 
 def test_no_name_in_a_shard_leaves_the_cache(world, tmp_path):
