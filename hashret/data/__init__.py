@@ -9,7 +9,7 @@ Knows files and Pillow, and no torch. What a picture or a caption means is the e
 
 from __future__ import annotations
 
-from hashret.data.decode import MAX_PIXELS, ImageSource, decode_image, readable_images
+from hashret.data.decode import MAX_PIXELS, ImageSource, decode_image, middle_of, readable_images
 from hashret.data.open import BUILT_IN, open_dataset
 from hashret.data.readers import READERS
 from hashret.data.records import Dataset, Record, Skipped
@@ -25,6 +25,7 @@ __all__ = [
     "Skipped",
     "decode_image",
     "load_splits",
+    "middle_of",
     "open_dataset",
     "readable_images",
     "save_splits",

@@ -25,6 +25,7 @@ ImageSource: TypeAlias = Union[Path, str, bytes, "Image", np.ndarray]
 
 # Pillow's own threshold for "could be a decompression bomb": 268 MB as RGB.
 MAX_PIXELS = 89_478_485
+LONGEST = 16  # times the shorter side: of what is longer an encoder sees the middle alone
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,23 @@ def decode_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, size_hint
         if isinstance(error, DataError):
             raise
         raise DataError(f"the picture {str(path)!r} cannot be read: {error}") from error
+
+
+def middle_of(picture: Image) -> Image:
+    """The middle of a picture that is more than ``LONGEST`` times as long as wide; any other as it is.
+
+    For what resizes the shorter side and then cuts out a square: of 1 x 1,024 pixels it would make 224 x 229,376 first,
+    which is 154 MB.
+    """
+    width, height = picture.size
+    long, short = max(width, height), min(width, height)
+    kept = LONGEST * short
+    if long <= kept:
+        return picture
+    kept += (long - kept) % 2  # as many pixels go at both ends, so that the middle stays where it is
+    before = (long - kept) // 2
+    box = (before, 0, before + kept, height) if width > height else (0, before, width, before + kept)
+    return picture.crop(box)
 
 
 def readable_images(

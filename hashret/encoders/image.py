@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from hashret._lazy import require
 from hashret.config import build
-from hashret.data import decode_image
+from hashret.data import decode_image, middle_of
 from hashret.encoders import _torchvision
 from hashret.encoders.base import Encoded, Encoder, EncoderConfig, masked_mean, pooled_vector, single
 from hashret.encoders.providers import Provider
@@ -60,7 +60,7 @@ class Preprocessing:
     def transform(self) -> Any:
         """A callable from an RGB picture to a (3, S, S) uint8 tensor; normalising waits for the device."""
         size = (3, self.image_size, self.image_size)
-        return timm.data.create_transform(
+        steps = timm.data.create_transform(
             input_size=size,
             interpolation=self.interpolation,
             crop_pct=self.crop_pct,
@@ -68,6 +68,9 @@ class Preprocessing:
             is_training=False,
             normalize=False,
         )
+        if self.crop_mode != "squash":
+            steps.transforms.insert(0, middle_of)
+        return steps
 
 
 class ImageEncoder(Encoder):

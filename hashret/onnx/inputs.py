@@ -95,9 +95,10 @@ class Pictures:
 
     def pixels(self, item: Any) -> np.ndarray:
         """One picture as (3, S, S) uint8."""
-        from hashret.data import decode_image
+        from hashret.data import decode_image, middle_of
 
-        picture = self._centre(self._scale(decode_image(item)))
+        picture = decode_image(item)
+        picture = self._centre(self._scale(picture if self.squash else middle_of(picture)))
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
     def _scale(self, picture: Image) -> Image:

@@ -95,6 +95,36 @@ def test_pixels_are_those_of_the_encoder(image_size, crop_pct, crop_mode):
             assert np.array_equal(ours.pixels(picture), theirs(Image.fromarray(picture)).numpy())
 
 
+@pytest.mark.parametrize("crop_mode", ["center", "squash"])
+def test_a_long_and_thin_picture_costs_little_and_has_the_pixels_of_the_encoder(crop_mode):
+    """Resized whole, one of 1 x 1,024 would take 154 MB before all but a square of it is cut off."""
+    from hashret.encoders.image import Preprocessing
+
+    theirs = Preprocessing(224, "bicubic", (0.5,) * 3, (0.5,) * 3, 0.9, crop_mode).transform()
+    ours = Pictures({"image_size": 224, "interpolation": "bicubic", "crop_pct": 0.9, "crop_mode": crop_mode})
+    sizes = []
+    resize = Image.Image.resize
+
+    def seen(picture, size, *arguments, **options):
+        sizes.append(size)
+        return resize(picture, size, *arguments, **options)
+
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 1, 3), dtype=np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "resize", seen)
+        for picture in (noise, noise.transpose(1, 0, 2), np.repeat(noise, 3, axis=1), noise[:17]):
+            assert np.array_equal(ours.pixels(picture), theirs(Image.fromarray(picture)).numpy())
+    assert max(width * height for width, height in sizes) <= 250 * 250 * 17
+
+
+def test_the_middle_of_a_long_picture_stays_in_the_middle():
+    """Whole, it would give the same pixels."""
+    ours = Pictures({"image_size": 32, "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"})
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8 * 20, 3), dtype=np.uint8)
+    whole = ours._centre(ours._scale(Image.fromarray(noise)))
+    assert np.array_equal(ours.pixels(noise), np.asarray(whole).transpose(2, 0, 1))
+
+
 def test_arguments_are_refused_as_by_the_model(both, tmp_path):
     loaded = OnnxHasher.load(both[1])
     for call in (
