@@ -13,14 +13,14 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hashret._lazy import require
-from hashret.codes import Codes
+from hashret.codes import Codes, bytes_for
 from hashret.collection._check import Id
 from hashret.collection._codes_file import cannot_write
 from hashret.errors import InputError
@@ -30,13 +30,32 @@ if TYPE_CHECKING:
     from hashret.collection._view import View
     from hashret.collection.collection import Collection
 
-_BATCH = 50_000
+_BATCH = 50_000  # rows of Parquet at a time
 
 
-class _Batch(NamedTuple):
+class _Stored(NamedTuple):
+    """All that a file has; no texts where it has no metadata."""
+
     ids: Any
     codes: Codes
-    texts: list[str | None]
+    texts: list[str | None] | None
+
+
+class _Metadata(Sequence[Any]):
+    """Texts of JSON as dicts, each made when it is asked for: a million of them at once would fill the memory."""
+
+    def __init__(self, texts: list[str | None], path: Path) -> None:
+        self._texts, self._path = texts, path
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, position: Any) -> Any:
+        text = self._texts[position]
+        try:
+            return None if text is None else json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{self._path} has metadata that is no JSON ({error}); export it again") from error
 
 
 def export_to(view: View, n_bits: int, path: Path) -> int:
@@ -58,12 +77,9 @@ def import_from(collection: Collection, path: Path) -> int:
     read = _format(path, _READERS)
     if not path.is_file():
         raise InputError(f"there is no file {path}")
-    count = 0
-    for ids, codes, texts in read(path, collection.n_bits):
-        metadata = [None if text is None else _json(text, path) for text in texts]
-        collection.add(codes, ids, metadata if any(metadata) else None)
-        count += len(codes)
-    return count
+    ids, codes, texts = read(path, collection.n_bits)
+    # at once, for ``add`` stores all or nothing
+    return len(collection.add(codes, ids, None if texts is None else _Metadata(texts, path)))
 
 
 def _write_npy(view: View, n_bits: int, path: Path) -> None:
@@ -106,17 +122,14 @@ def _write_parquet(view: View, n_bits: int, path: Path) -> None:
             writer.write_table(arrow.table([column, codes, texts], schema=schema))
 
 
-def _read_npy(path: Path, n_bits: int) -> Iterator[_Batch]:
+def _read_npy(path: Path, n_bits: int) -> _Stored:
     try:
-        codes = np.load(path, allow_pickle=False, mmap_mode="r")
+        return _Stored(None, np.load(path, allow_pickle=False), None)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as an array of codes: {error}") from error
-    for first in range(0, len(codes), _BATCH):
-        part = np.array(codes[first : first + _BATCH])
-        yield _Batch(None, part, [None] * len(part))
 
 
-def _read_npz(path: Path, n_bits: int) -> Iterator[_Batch]:
+def _read_npz(path: Path, n_bits: int) -> _Stored:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
@@ -126,27 +139,30 @@ def _read_npz(path: Path, n_bits: int) -> Iterator[_Batch]:
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
     _check_width(path, width, n_bits)
-    texts: list[str | None] = [None] * len(codes) if lines is None else [*lines]
-    if not len(codes) == len(ids) == len(texts):
-        raise InputError(f"{path} has {len(codes)} codes, {len(ids)} ids and {len(texts)} metadata; export it again")
-    for first in range(0, len(codes), _BATCH):
-        part = slice(first, first + _BATCH)
-        yield _Batch(ids[part], codes[part], texts[part])
+    texts: list[str | None] | None = None if lines is None else [*lines]
+    if len(codes) != len(ids) or (texts is not None and len(texts) != len(codes)):
+        count = "no" if texts is None else len(texts)
+        raise InputError(f"{path} has {len(codes)} codes, {len(ids)} ids and {count} metadata; export it again")
+    return _Stored(ids, codes, texts)
 
 
-def _read_parquet(path: Path, n_bits: int) -> Iterator[_Batch]:
+def _read_parquet(path: Path, n_bits: int) -> _Stored:
     arrow, parquet = require("pyarrow", extra="parquet"), require("pyarrow.parquet", extra="parquet")
+    ids: list[Any] = []
+    codes: list[Codes] = [np.zeros((0, bytes_for(n_bits)), np.uint8)]
+    texts: list[str | None] = []
     try:
         with parquet.ParquetFile(path) as file:
             about = json.loads((file.schema_arrow.metadata or {}).get(b"hashret", b"{}"))
             _check_width(path, about.get("n_bits", n_bits), n_bits)
             for batch in file.iter_batches(_BATCH, columns=["id", "code", "metadata"]):
-                ids = batch.column("id").to_pylist()
-                if about.get("ids") == "json":
-                    ids = [json.loads(id) for id in ids]
+                ids += batch.column("id").to_pylist()
                 joined = b"".join(batch.column("code").to_pylist())
-                codes = np.frombuffer(joined, np.uint8).reshape(len(ids), -1)
-                yield _Batch(ids, codes, batch.column("metadata").to_pylist())
+                codes.append(np.frombuffer(joined, np.uint8).reshape(batch.num_rows, -1))
+                texts += batch.column("metadata").to_pylist()
+            if about.get("ids") == "json":
+                ids = [json.loads(id) for id in ids]
+            return _Stored(ids, np.concatenate(codes), texts)
     except (arrow.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
         if isinstance(error, InputError):
             raise
@@ -167,13 +183,6 @@ def _kind(ids: list[Id]) -> str:
     return "int" if kinds <= {int} else "str" if kinds == {str} else "json"
 
 
-def _json(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} has metadata that is no JSON ({error}); export it again") from error
-
-
 def _check_width(path: Path, width: int, n_bits: int) -> None:
     if width != n_bits:
         raise InputError(f"{path} has codes of {width} bits, and the collection's have {n_bits}")
@@ -192,7 +201,7 @@ _WRITERS: dict[str, Callable[[Any, int, Path], None]] = {
     ".npz": _write_npz,
     ".parquet": _write_parquet,
 }
-_READERS: dict[str, Callable[[Path, int], Iterator[_Batch]]] = {
+_READERS: dict[str, Callable[[Path, int], _Stored]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".parquet": _read_parquet,

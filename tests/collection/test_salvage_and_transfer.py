@@ -139,6 +139,34 @@ def test_items_travel(path, tmp_path, codes, suffix, kind):
     assert sorted(file.suffix for file in tmp_path.iterdir() if file.is_file()) == [suffix]
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize("known", [50_005, "50005"])
+def test_a_file_with_a_known_id_far_behind_stores_nothing(path, tmp_path, codes, suffix, known):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    ids = range(50_010) if known == 50_005 else [f"{i}" for i in range(50_010)]
+    target = tmp_path / f"items{suffix}"
+    with Collection.create(tmp_path / "large", n_bits=16) as large:
+        large.add(codes(50_010), ids)
+        large.export_to(target)
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(1), [known])
+        with pytest.raises(InputError, match="already; nothing was stored"):
+            collection.import_from(target)
+        assert list(collection) == [known]
+        collection.delete([known])
+        assert collection.import_from(target) == len(collection) == 50_010
+
+
+def test_metadata_that_are_no_json_store_nothing(path, tmp_path, codes):
+    lines = np.frombuffer(b'{"n": 1}\n{"n": ', np.uint8)
+    np.savez(tmp_path / "bad.npz", codes=codes(2), ids=np.arange(2), n_bits=16, metadata_json=lines)
+    with Collection.create(path, n_bits=16) as collection:
+        with pytest.raises(InputError, match="no JSON"):
+            collection.import_from(tmp_path / "bad.npz")
+        assert len(collection) == 0
+
+
 def test_codes_alone_travel_as_npy(path, tmp_path, codes):
     with Collection.create(path, n_bits=16) as collection:
         collection.add(codes(100), [f"s{i}" for i in range(100)])
