@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from hashret.errors import ConfigError
 from hashret.losses.base import (
     BatchOutputs,
     Dims,
@@ -121,18 +123,26 @@ class JointInfoNCEOptions(PrefixOptions):
 
     Args:
         temperature: τ.
+        spread: s; the temperature at n bits is τ_n = √(τ² + s²/n), as the cosine of n random bits spreads by 1/√n. It
+            keeps short codes from learning what only long ones can say.
         float_weight: weight of float against float.
         code_weight: weight of code against code.
         cross_weight: weight of each of float against code and code against float.
+        settled: prefixes in bits that the losses of longer codes take as they are, without a gradient: they are trained
+            for their own and shorter lengths alone.
     """
 
     temperature: float = 1 / 15
     float_weight: float = 0.5
     code_weight: float = 0.5
     cross_weight: float = 0.25
+    spread: float = 0.0
+    settled: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
+        if not self.spread >= 0:
+            raise ConfigError(f"the spread of a temperature must not be negative, and is {self.spread}")
 
 
 class JointInfoNCE(PrefixLoss):
@@ -149,6 +159,12 @@ class JointInfoNCE(PrefixLoss):
     Options: ClassVar[type] = JointInfoNCEOptions
     options: JointInfoNCEOptions
 
+    def __init__(self, options: JointInfoNCEOptions, dims: Dims) -> None:
+        super().__init__(options, dims)
+        if strange := set(options.settled) - {n for n, _ in self.lengths}:
+            raise ConfigError(f"only lengths that a loss is applied at can be settled, and not {sorted(strange)}")
+        self.temperatures = [math.sqrt(options.temperature**2 + options.spread**2 / n) for n, _ in self.lengths]
+
     def forward(self, outputs: BatchOutputs, *, progress: float = 0.0) -> Tensor:
         options = self.options
         sides = (outputs.image, outputs.text)
@@ -162,7 +178,7 @@ class JointInfoNCE(PrefixLoss):
         products = logits[0].new_zeros(2 * size, 2 * size)
         squares = [x.new_zeros(size) for x in logits]
         terms = []
-        for n_bits, share in sorted(self.lengths):
+        for (n_bits, share), temperature in sorted(zip(self.lengths, self.temperatures)):
             parts = [half[:, :, before:n_bits].flatten(0, 1) for half in halves]
             products = products + parts[0] @ parts[1].T
             squares = [s + x[:, before:n_bits].square().sum(dim=1) for s, x in zip(squares, logits)]
@@ -170,5 +186,7 @@ class JointInfoNCE(PrefixLoss):
             cosines = products / (norms[0][:, None] * norms[1][None, :])
             before = n_bits
             quarters = cosines.view(2, size, 2, size).transpose(1, 2)  # (image space, text space, B, B)
-            terms.append(share * (weights * symmetric(quarters, options.temperature, outputs)).sum())
+            terms.append(share * (weights * symmetric(quarters, temperature, outputs)).sum())
+            if n_bits in options.settled:
+                products, squares = products.detach(), [s.detach() for s in squares]
         return torch.stack(terms).sum()

@@ -18,6 +18,8 @@ class HeadConfig:
         dropout: behind the hidden layer, in training.
         input_dropout: before the hidden layer, in training; the linear path sees every feature.
         batch_norm: whether logits are normalised by their running mean and variance (centred bits).
+        own: prefixes in bits, ascending, that have hidden layers of their own in ``residual_mlp``: with [256] bits 0 to
+            255 have one, and the others another.
     """
 
     kind: str = "residual_mlp"
@@ -25,10 +27,13 @@ class HeadConfig:
     dropout: float = 0.2
     input_dropout: float = 0.0
     batch_norm: bool = False
+    own: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.hidden < 1 or not (0 <= self.dropout < 1 and 0 <= self.input_dropout < 1):
             raise ConfigError("a hash head needs hidden >= 1, 0 <= dropout < 1 and 0 <= input_dropout < 1")
+        if any(later <= earlier for earlier, later in zip((0, *self.own), self.own)):
+            raise ConfigError(f"the prefixes of a hash head with layers of their own must ascend, unlike {self.own}")
 
 
 @dataclass(frozen=True)

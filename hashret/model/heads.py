@@ -26,29 +26,33 @@ class LinearHead(nn.Module):
         logits: Tensor = self.norm(self.linear(features))
         return logits
 
-    @torch.no_grad()
-    def shift(self, offset: Tensor) -> None:
-        """Take (n_bits,) ``offset`` from every item's logits, for good."""
-        if isinstance(self.norm, nn.BatchNorm1d):
-            assert self.norm.running_mean is not None and self.norm.running_var is not None
-            self.norm.running_mean += offset * (self.norm.running_var + self.norm.eps).sqrt()
-        else:
-            self.linear.bias.sub_(offset)
-
 
 class ResidualHead(LinearHead):
-    """W x + b + MLP(x), MLP = dropout → D → hidden → GELU → dropout → n_bits."""
+    """W x + b + MLP(x), MLP = dropout → D → hidden → GELU → dropout → n_bits.
+
+    With ``own`` the first bits have an MLP of their own, and the others another.
+    """
 
     def __init__(self, config: HeadConfig, *, width: int, n_bits: int) -> None:
         super().__init__(config, width=width, n_bits=n_bits)
-        self.mlp = nn.Sequential(
-            nn.Dropout(config.input_dropout),
-            nn.Linear(width, config.hidden),
-            nn.GELU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.hidden, n_bits),
-        )
+        ends = [end for end in config.own if end < n_bits] + [n_bits]
+        mlps = [
+            nn.Sequential(
+                nn.Dropout(config.input_dropout),
+                nn.Linear(width, config.hidden),
+                nn.GELU(),
+                nn.Dropout(config.dropout),
+                nn.Linear(config.hidden, end - start),
+            )
+            for start, end in zip([0, *ends], ends)
+        ]
+        # one MLP keeps the name that models saved before there were several know it by
+        self.mlp = mlps[0] if len(mlps) == 1 else nn.ModuleList(mlps)
 
     def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.norm(self.linear(features) + self.mlp(features))
+        if isinstance(self.mlp, nn.ModuleList):
+            correction = torch.cat([mlp(features) for mlp in self.mlp], dim=-1)
+        else:
+            correction = self.mlp(features)
+        logits: Tensor = self.norm(self.linear(features) + correction)
         return logits

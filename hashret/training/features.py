@@ -72,20 +72,6 @@ def fit_adapters(hasher: CrossModalHasher, pairs: PairFeatures) -> None:
     hasher.tower("text").fit_adapter(batches(pairs.text))
 
 
-def halve(hasher: CrossModalHasher, pairs: PairFeatures) -> None:
-    """Shift each modality's logits so that every bit is on for half of its training items.
-
-    Closes what gap between the modalities the training left, where it left one. On Flickr8k's validation split rSum at
-    64 / 256 bits went from 174.6 / 250.9 to 177.7 / 252.3 for one model, and from 181.2 / 252.8 to 181.1 / 249.6 for
-    another.
-
-    *Source:* the median threshold, as in Weiss et al. (Spectral Hashing), NeurIPS 2008, eq. 2: balanced bits.
-    """
-    for modality in hasher.towers:
-        middle = np.median(logits_of(hasher, modality, getattr(pairs, modality)), axis=0)
-        hasher.tower(modality).head.shift(torch.from_numpy(middle).to(hasher.device))
-
-
 def calibrate(hasher: CrossModalHasher, pairs: PairFeatures) -> None:
     """Set the steepness of each tower's tanh so that relaxed codes keep what the sign throws away.
 

@@ -63,6 +63,36 @@ def test_joint_infonce_is_the_weighted_sum_of_four_infonce(batch, logits):
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
 
+def test_the_temperature_of_a_short_code_is_higher(batch, logits):
+    outputs, tau, spread = batch(*logits), 0.2, 0.5
+    weights = {"float_weight": 0.5, "code_weight": 0.7, "cross_weight": 0.3}
+    options = {"lengths": [2, 8], "temperature": tau, "spread": spread, **weights}
+    expected = [
+        build_loss(
+            "joint_infonce", {"lengths": [n], "temperature": math.sqrt(tau**2 + spread**2 / n), **weights}, dims=DIMS
+        )(outputs)
+        for n in (2, 8)
+    ]
+    value = build_loss("joint_infonce", options, dims=DIMS)(outputs)
+    assert value.item() == pytest.approx(sum(expected).item() / 2, rel=1e-9)
+
+
+def test_a_settled_prefix_is_trained_for_its_own_lengths_alone(batch, logits):
+    outputs = batch(*logits)
+    short, long, settled = (
+        torch.autograd.grad(build_loss("joint_infonce", options, dims=DIMS)(outputs), logits, retain_graph=True)
+        for options in (
+            {"lengths": [3, 5]},
+            {"lengths": [3, 5, 8]},
+            {"lengths": [3, 5, 8], "settled": [5]},
+        )
+    )
+    for alone, free, kept in zip(short, long, settled):
+        torch.testing.assert_close(kept[:, :5], alone[:, :5] * 2 / 3)
+        torch.testing.assert_close(kept[:, 5:], free[:, 5:])
+        assert not torch.allclose(kept[:, :5], free[:, :5])
+
+
 def test_a_longer_batch_of_the_same_group_has_no_negatives(batch, logits):
     loss = build_loss("infonce", dims=DIMS)
     assert loss(batch(*logits, group=torch.zeros(5, dtype=torch.int64))).item() == pytest.approx(0.0, abs=1e-12)
@@ -149,6 +179,14 @@ def test_a_learnable_temperature_learns_and_stays_in_its_bounds(batch, logits):
 def test_wrong_options_are_named(options, said):
     with pytest.raises(ConfigError, match=said):
         build_loss("infonce", options, dims=DIMS, where="stages.heads.losses.float")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"spread": -1}, "spread"), ({"lengths": [4, 8], "settled": [5]}, r"settled, and not \[5\]")]
+)
+def test_wrong_options_of_the_joint_loss_are_named(options, said):
+    with pytest.raises(ConfigError, match=said):
+        build_loss("joint_infonce", options, dims=DIMS)
 
 
 def test_an_unknown_loss_names_the_nearest():

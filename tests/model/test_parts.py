@@ -11,7 +11,7 @@ from hashret.errors import ConfigError
 from hashret.model import CrossModalHasher, ModelConfig
 from hashret.model.adapters import ADAPTERS
 from hashret.model.config import HeadConfig, MixerConfig
-from hashret.model.heads import HEADS, LinearHead
+from hashret.model.heads import HEADS
 from hashret.model.mixers import Mixing, SelfMixer
 from hashret.model.outputs import TowerOutput, sign
 from hashret.model.poolers import POOLERS
@@ -197,13 +197,14 @@ def test_noise_moves_features_only_when_asked_for(make):
     assert (moves > 0.1).all() and (moves < 1.2).all()
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_head_is_shifted_for_good(batch_norm: bool) -> None:
+def test_a_prefix_with_a_hidden_layer_of_its_own_shares_nothing():
     torch.manual_seed(0)
-    head = LinearHead(HeadConfig(batch_norm=batch_norm), width=6, n_bits=4)
-    features = torch.randn(32, 6)
-    head(features)  # running statistics
-    head.eval()
-    before, offset = head(features), torch.tensor([1.0, -2.0, 0.0, 0.5])
-    head.shift(offset)
-    torch.testing.assert_close(head(features), before - offset)
+    head = HEADS.load("residual_mlp")(HeadConfig(hidden=7, own=(4,)), width=6, n_bits=9).eval()
+    x = torch.randn(5, 6)
+    parts = [head.linear(x)[:, :4] + head.mlp[0](x), head.linear(x)[:, 4:] + head.mlp[1](x)]
+    torch.testing.assert_close(head(x), torch.cat(parts, dim=1))
+    head(x)[:, 4:].sum().backward()
+    assert all(not weight.grad.any() for weight in head.mlp[0].parameters())
+    assert all(weight.grad.any() for weight in head.mlp[1].parameters())
+    with pytest.raises(ConfigError, match="ascend"):
+        HeadConfig(own=(8, 4))
