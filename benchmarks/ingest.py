@@ -2,9 +2,10 @@
 
     python benchmarks/ingest.py [--n 1000000] [--large 10000000] [--place DIR]
 
-Prints a table and writes it as benchmarks/results/ingest.md. Each line has the figure by the clock, the same by the processor's time (which a busy machine disturbs less, and which
-leaves out waiting for the disk), and the bar that the clock should keep. Timings are medians of ``--repeats`` where the
-thing can be repeated; ingest is timed commit by commit, and every commit is durable.
+Prints a table and writes it as benchmarks/results/ingest.md. Each line has the figure by the clock, the same by the
+processor's time (which a busy machine disturbs less, and which leaves out waiting for the disk), and the bar that the
+clock should keep. Timings are medians of ``--repeats`` where the thing can be repeated; ingest is timed commit by
+commit, and every commit is durable.
 """
 
 from __future__ import annotations
