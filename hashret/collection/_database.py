@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,11 @@ class Database:
         """Run a statement once a row."""
         with self._errors():
             self._connection.executemany(sql, rows)
+
+    def interrupt(self) -> None:
+        """End the statement that another thread runs; where none runs nothing happens."""
+        with suppress(sqlite3.ProgrammingError):  # closed meanwhile
+            self._connection.interrupt()
 
     def register(self, name: str, function: Any) -> None:
         """Make a one-argument function usable in SQL."""
@@ -218,6 +223,11 @@ class Database:
                 raise LockedError(
                     f"{self.path} was kept locked by another process for {_BUSY_S:.0f} s; try again"
                 ) from error
+            if code == sqlite3.SQLITE_INTERRUPT:
+                raise StorageError(
+                    f"work on {self.path} was stopped before its end, and nothing was changed; ask for less, such as "
+                    "a filter of fewer conditions, or give it more time"
+                ) from error
             if code in _DISK_CODES:
                 raise StorageError(
                     f"{self.path} cannot be used ({error}); what was stored is unchanged: make room or give rights, "
@@ -247,7 +257,6 @@ _DISK_CODES = (
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_AUTH,
     sqlite3.SQLITE_TOOBIG,
-    sqlite3.SQLITE_INTERRUPT,
 )
 _PRAGMAS = ("cell_size_check = ON",)
 _WRITER_PRAGMAS = (

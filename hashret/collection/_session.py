@@ -124,6 +124,10 @@ class Session:
             _write.tidy(self.view)
             self.catalogue.shrink()
 
+    def interrupt(self) -> None:
+        """End what another thread does with the catalogue; takes no lock, which that thread has."""
+        self.catalogue.interrupt()
+
     def close(self) -> None:
         """Let go of everything; closing twice does nothing."""
         with self._mutex:

@@ -238,6 +238,10 @@ class Collection:
         """Take over what was committed since the last call; whether anything was. Moves a snapshot to now."""
         return self._session.refresh()
 
+    def interrupt(self) -> None:
+        """Stop a search with a filter that another thread makes here: it raises a StorageError there."""
+        self._session.interrupt()
+
     # writing
 
     def add(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from hashret.errors import InputError
-from hashret.server.settings import MAX_CODES, MAX_ID, MAX_ITEMS, MAX_K, MAX_TEXT
+from hashret.server.settings import MAX_CODES, MAX_CONDITIONS, MAX_ID, MAX_ITEMS, MAX_K, MAX_TEXT
 
 INT64 = (1 << 63) - 1
 HIDDEN = "image"  # the metadata field that says where a file lies
@@ -35,9 +35,10 @@ def public_filter(where: dict[str, Any]) -> dict[str, Any]:
     """``where``, if it asks only for what is shown: comparing with ``image`` would spell out where the files lie.
 
     Raises:
-        InputError: it names ``image``.
+        InputError: it names ``image``, or has too many conditions.
     """
     left: list[Any] = [where]
+    conditions = 0
     while left:
         part = left.pop()
         if not isinstance(part, dict):
@@ -49,13 +50,38 @@ def public_filter(where: dict[str, Any]) -> dict[str, Any]:
                 left.append(value)
             elif name.partition(".")[0] == HIDDEN:
                 raise InputError(f"a filter cannot name {HIDDEN!r}: where files lie is not shown; leave it out")
+            else:
+                conditions += _conditions(value)
+    if conditions > MAX_CONDITIONS:
+        raise InputError(
+            f"the filter has {conditions} conditions, and the server takes {MAX_CONDITIONS}; use 'in' for many values"
+        )
     return where
+
+
+def _conditions(value: Any) -> int:
+    """How many comparisons an item of one field costs."""
+    count, left = 0, [value]
+    while left:
+        part = left.pop()
+        if not isinstance(part, dict):
+            count += 1
+            continue
+        for name, operand in part.items():
+            if name == "not":
+                left.append(operand)
+            elif name == "in" and isinstance(operand, list):  # one for all, but for null and texts that look like JSON
+                count += 1 + sum(entry is None or str(entry)[:1] in ("[", "{") for entry in operand)
+            else:
+                count += 1
+    return count
 
 
 Where = Annotated[dict[str, Any], AfterValidator(public_filter)]
 WHERE = (
     'A filter on metadata, such as `{"year": {"gte": 2019}}`. Operators: eq, ne, gt, gte, lt, lte, in, contains, '
-    "exists, not; between filters: and, or, not; a dot walks into an object."
+    "exists, not; between filters: and, or, not; a dot walks into an object. "
+    f"At most {MAX_CONDITIONS} conditions."
 )
 
 

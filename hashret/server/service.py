@@ -171,16 +171,29 @@ class Service:
         return await self.read(len)
 
     async def read(self, work: Callable[[Collection], T]) -> T:
-        """Do ``work`` with a reader that nobody else has meanwhile."""
+        """Do ``work`` with a reader that nobody else has meanwhile; where this is cancelled, so is the work."""
+        at_work: Collection | None = None
+        change = threading.Lock()  # a reader must not be stopped once it is with the next request
 
         def with_reader() -> T:
+            nonlocal at_work
             reader = self._readers.get()
+            with change:
+                at_work = reader
             try:
                 return work(reader)
             finally:
+                with change:
+                    at_work = None
                 self._readers.put(reader)
 
-        return await self._searching.run(with_reader)
+        try:
+            return await self._searching.run(with_reader)
+        except asyncio.CancelledError:
+            with change:
+                if at_work is not None:
+                    at_work.interrupt()
+            raise
 
     # writing
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 
 import httpx
 import numpy as np
 import pytest
 
-from hashret.errors import DataError, InputError
+from hashret.errors import DataError, InputError, StorageError
 from hashret.server import Settings, create_app
 from hashret.server.batching import Batcher
 from hashret.server.problems import ApiError
-from hashret.server.service import Pool
+from hashret.server.service import Pool, Service
+from hashret.server.wire import deadline
 
 
 def problem(answer, status):
@@ -61,6 +63,51 @@ def test_k_out_of_range(api, k):
 )
 def test_what_cannot_be_used_is_told(api, path, body):
     problem(api.post(f"/api/search/{path}", json=body), 422)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"or": [{"camera": f"z{n}"} for n in range(65)]},
+        {"camera": {"in": ["[a"] * 64}},
+        {"camera": {"in": [None] * 64}},
+        {"not": {"and": [{"camera": {"not": {"not": {"gt": n, "lt": n}}}} for n in range(33)]}},
+    ],
+)
+def test_a_filter_of_many_conditions(api, where):
+    told = problem(api.post("/api/search/like", json={"id": "s1", "where": where}), 422)
+    assert "65 conditions" in told or "66 conditions" in told
+    assert "64" in told
+    problem(api.get("/api/items", params={"where": json.dumps(where)}), 422)
+    kept = {"or": [{"camera": f"z{n}"} for n in range(63)] + [{"year": {"in": list(range(2000, 2020))}}]}
+    answer = api.post("/api/search/like", json={"id": "s1", "k": 48, "where": kept})
+    assert len(answer.json()["hits"]) == 20
+
+
+def test_work_whose_time_is_over_leaves_its_reader(plain):
+    """The only reader is with a statement of minutes; once nobody waits for it, the next request gets the reader."""
+    minutes = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 1000000000) SELECT max(x) FROM n"
+    raised: list[Exception] = []
+
+    def work(reader):
+        try:
+            reader._session.catalogue.query(minutes)
+        except StorageError as error:
+            raised.append(error)
+            raise
+
+    async def main():
+        service = Service(plain.path, model=None, settings=Settings(readers=1), batched=lambda n, s: None)
+        with pytest.raises(ApiError) as late:
+            async with deadline(0.1):
+                await service.read(work)
+        count = await asyncio.wait_for(service.count(), 30)
+        await service.stop()
+        return late.value, count
+
+    late, count = asyncio.run(main())
+    assert (late.status, count) == (503, 4)
+    assert "stopped before its end" in str(raised[0])
 
 
 def test_other_addresses_and_methods_are_problems_too(api):
