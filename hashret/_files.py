@@ -1,8 +1,10 @@
-"""Writing a file whole: a reader finds the old content or the new, never a part of it.
+"""Writing a file or a directory whole: a reader finds the old content or the new, never a part of it.
 
     .<name>.<random>.part    written and synced, then renamed to <name>, then the directory is synced
+    .<name>.<random>.old     a directory that is being replaced, since no directory is renamed onto a full one
 
 A kill leaves the old file and at most a ``.part``; an error (a full disk, missing rights) leaves the old file alone.
+The same holds for a directory, but for a kill between its two renames: the old one is then the ``.old``.
 Knows bytes, and nothing of what they mean.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -68,6 +71,54 @@ def whole_file(path: str | Path, *, what: str = "") -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         raise _refused(path, what, error) from error
+
+
+@contextlib.contextmanager
+def replacing_directory(directory: str | Path, *, what: str = "") -> Iterator[Path]:
+    """A new directory to write in; it takes the place of ``directory`` when the block ends well.
+
+    Args:
+        directory: where to; a link is followed.
+        what: it is, for the error: "the model".
+
+    Raises:
+        StorageError: the place cannot be written, or the disk is full; what was there before is unchanged.
+    """
+    directory = Path(os.path.realpath(directory))
+    mark = f".{directory.name[:40]}.{secrets.token_hex(4)}"
+    part, old = directory.with_name(mark + ".part"), directory.with_name(mark + ".old")
+    try:
+        try:
+            part.mkdir(parents=True)
+            yield part
+            _sync_tree(part)
+            if directory.exists():
+                directory.replace(old)
+            part.replace(directory)
+        finally:  # also after an interrupt, wherever it came
+            if old.exists() and not directory.exists():
+                old.replace(directory)
+            shutil.rmtree(part, ignore_errors=True)
+        sync_directory(directory.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except StorageError:
+        raise
+    except OSError as error:
+        if old.exists() and not directory.exists():
+            raise StorageError(
+                f"{what + ' ' if what else ''}{str(directory)!r} cannot be written: {error}; what was there before is "
+                f"now {str(old)!r}: give it its name back"
+            ) from error
+        raise _refused(directory, what, error) from error
+
+
+def _sync_tree(directory: Path) -> None:
+    """Make all files below a directory durable, and their names."""
+    for place, _, files in os.walk(directory):
+        for name in files:
+            with Path(place, name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_directory(place)
 
 
 def sync_directory(directory: str | Path) -> None:

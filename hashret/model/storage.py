@@ -3,6 +3,7 @@
     model.json           format, configuration, fingerprint, and the re-ranker's own where there is one
     model.safetensors    every weight outside the encoders
     image/, text/        the encoders, each as ``hashret.encoders.save_encoder`` writes it
+    onnx/                its export, where somebody made one; kept by ``save`` as long as it is of the same codes
 
 It is written beside its place and moved there when it is complete; no reader sees a part of it.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from hashret._files import replacing_directory
 from hashret._lazy import require
 from hashret.config import build, plain
 from hashret.encoders import load_encoder, save_encoder
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _FACTS, _WEIGHTS = "model.json", "model.safetensors"
+_EXPORT = "onnx"  # as in hashret.onnx, which is above
 _RERANKER = "reranker."
+_log = logging.getLogger(__name__)
 
 
 def fingerprint(hasher: CrossModalHasher) -> str:
@@ -80,30 +84,42 @@ def save(hasher: CrossModalHasher, directory: Path) -> None:
     ):
         raise StorageError(f"{str(directory)!r} holds something else than a model; give another directory")
     save_file = require("safetensors.torch", extra="learn").save_file
-    part = directory.with_name(f".{directory.name}.part-{os.getpid()}")
-    old = directory.with_name(f".{directory.name}.old-{os.getpid()}")
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for modality in hasher.towers:
-            save_encoder(hasher.tower(modality).encoder, part / modality)
-        save_file(own_state(hasher), part / _WEIGHTS)
-        facts: dict[str, Any] = {"format": FORMAT, "config": plain(hasher.config), "fingerprint": fingerprint(hasher)}
-        if hasher.reranker is not None:
-            facts["reranker_fingerprint"] = reranker_fingerprint(hasher)
-        (part / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        if directory.exists():
-            directory.replace(old)
-        part.replace(directory)
+        with replacing_directory(directory, what="the model") as part:
+            for modality in hasher.towers:
+                save_encoder(hasher.tower(modality).encoder, part / modality)
+            save_file(own_state(hasher), part / _WEIGHTS)
+            made = fingerprint(hasher)
+            facts: dict[str, Any] = {"format": FORMAT, "config": plain(hasher.config), "fingerprint": made}
+            if hasher.reranker is not None:
+                facts["reranker_fingerprint"] = reranker_fingerprint(hasher)
+            (part / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+            _keep_export(directory / _EXPORT, part / _EXPORT, made)
     except StorageError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":  # which derives from Exception
-            raise StorageError(f"the model cannot be saved in {str(directory)!r}: {_short(error)}") from error
+        if type(error).__name__ == "SafetensorError":  # which derives from Exception, also for a full disk
+            raise StorageError(
+                f"the model {str(directory)!r} cannot be written: {_short(error)}; what was there before is unchanged"
+            ) from error
         raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_export(before: Path, after: Path, made: str) -> None:
+    """Take the export of the model that is replaced along, if it gives the codes of the new one."""
+    if not before.is_dir():
+        return
+    try:
+        known = json.loads((before / "export.json").read_text(encoding="utf-8"))["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        known = None
+    if known == made:
+        shutil.copytree(before, after)
+    else:
+        _log.warning(
+            "%s was the export of the model that is replaced, and goes with it; export the new one: "
+            "hashret export %s --onnx", before, before.parent,
+        )  # fmt: skip
 
 
 def load(cls: type[CrossModalHasher], directory: Path) -> CrossModalHasher:

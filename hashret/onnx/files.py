@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hashret._files import replacing_directory
 from hashret.errors import CorruptError, StorageError, VersionError
 
 FORMAT = 1
@@ -135,27 +134,8 @@ def replacing(directory: Path) -> Iterator[Path]:
     foreign = directory.exists() and not (directory / FACTS).is_file()
     if foreign and (not directory.is_dir() or any(directory.iterdir())):
         raise StorageError(f"{str(directory)!r} holds something else than an export; give another directory")
-    part = directory.with_name(f".{directory.name}.part-{os.getpid()}")
-    old = directory.with_name(f".{directory.name}.old-{os.getpid()}")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with replacing_directory(directory, what="the export") as part:
         yield part
-        if directory.exists():
-            directory.replace(old)
-        try:
-            part.replace(directory)
-        except OSError:
-            if old.exists():
-                old.replace(directory)
-            raise
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"the export cannot be written in {str(directory)!r}: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hashret._files import whole_file, write_whole
+from hashret._files import replacing_directory, whole_file, write_whole
 from hashret.errors import StorageError
 
 KILLED = """
@@ -76,3 +77,75 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"), whole_file(tmp_path / "none" / "a.txt"):
         raise AssertionError("there is no file to write to")
     assert names(tmp_path) == ["file", "folder"] and not names(tmp_path / "folder")
+
+
+def test_a_directory_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with replacing_directory(tmp_path / "deep" / "model") as part:
+            (part / "inside").mkdir()
+            (part / "inside" / content).write_text(content)
+        assert names(tmp_path / "deep") == ["model"] and names(tmp_path / "deep" / "model" / "inside") == [content]
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "model")
+    with replacing_directory(tmp_path / "link") as part:
+        (part / "file").touch()
+    assert names(tmp_path / "deep" / "model") == ["file"] and names(tmp_path) == ["deep", "link"]
+
+
+def test_a_directory_is_synced_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, sync = [], os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with replacing_directory(tmp_path / "model") as part:
+        (part / "inside").mkdir()
+        (part / "inside" / "weights").write_text("x")
+    assert synced == [part.name, "weights", "inside", tmp_path.name]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("moment", ["in the block", ".part", "after"])
+def test_a_directory_that_cannot_be_replaced_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, moment: str
+) -> None:
+    """``after``: an interrupt that comes when the old one is moved away and nothing else has happened yet."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_text("old")
+    rename = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.suffix == moment:
+            raise error
+        done = rename(self, target)
+        if moment == "after" and target.suffix == ".old":
+            raise error
+        return done
+
+    monkeypatch.setattr(Path, "replace", fail)
+    expected = StorageError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected), replacing_directory(model, what="the model") as part:
+        (part / "weights").write_text("new")
+        if moment == "in the block":
+            raise error
+    assert (model / "weights").read_text() == "old" and names(tmp_path) == ["model"]
+
+
+def test_an_old_directory_that_cannot_be_put_back_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_text("old")
+    rename = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if self != model:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(StorageError, match=r"is now '.*\.old': give it its name back"), replacing_directory(model):
+        pass
+    (left,) = tmp_path.glob(".model.*.old")
+    assert (left / "weights").read_text() == "old"

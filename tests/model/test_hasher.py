@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,13 +196,42 @@ def test_saving_does_not_overwrite_what_is_no_model(make, tmp_path):
         make().save(tmp_path / "file")
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_model_that_cannot_be_put_in_place_leaves_the_one_before(make, tmp_path, monkeypatch, error):
+    make().save(tmp_path / "model")
+    rename = Path.replace
+
+    def fail(self, target):
+        if "part" in self.name:
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(StorageError if isinstance(error, OSError) else KeyboardInterrupt):
+        make(n_bits=24).save(tmp_path / "model")
+    assert CrossModalHasher.load(tmp_path / "model").n_bits == 20
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_saving_again_keeps_an_export_of_the_same_codes(make, tmp_path, caplog):
+    hasher, export = make(), tmp_path / "model" / "onnx"
+    hasher.save(tmp_path / "model")
+    export.mkdir()
+    (export / "export.json").write_text(json.dumps({"fingerprint": hasher.fingerprint}))
+    (export / "image.onnx").write_bytes(b"graph")
+    hasher.save(tmp_path / "model")
+    assert (export / "image.onnx").read_bytes() == b"graph" and not caplog.messages
+    make(n_bits=24).save(tmp_path / "model")
+    assert not export.exists() and "hashret export" in caplog.text
+
+
 @pytest.mark.parametrize("room", [0, 2000, 20_000])
 def test_a_full_disk_leaves_the_model_before(real, tmp_path, room):
     real.save(tmp_path / "model")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # no file may grow beyond so many bytes
     try:
-        with pytest.raises(StorageError, match="cannot be saved"):
+        with pytest.raises(StorageError, match=r"cannot be (saved|written)"):
             real.save(tmp_path / "model")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
