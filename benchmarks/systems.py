@@ -33,12 +33,7 @@ FROZEN = {  # systems whose own backbones are others, put on the frozen pair
     "cmhr_drn": ("model.towers.text.encoder={kind: text, name: all-MiniLM-L6-v2, pool: mean}",),
 }
 ALONE = {  # nested systems, trained for one length alone, to see what nesting costs it
-    "hashret": (
-        "model.n_bits=64",
-        "model.code_lengths=[64]",
-        "selection.n_bits=64",
-        "stages.heads.losses.joint.length_weights=[1]",
-    ),
+    "hashret": ("model.n_bits=64", "model.code_lengths=[64]", "selection.n_bits=64"),
 }
 
 

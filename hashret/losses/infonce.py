@@ -129,7 +129,7 @@ class JointInfoNCEOptions(PrefixOptions):
         code_weight: weight of code against code.
         cross_weight: weight of each of float against code and code against float.
         settled: prefixes in bits that the losses of longer codes take as they are, without a gradient: they are trained
-            for their own and shorter lengths alone.
+            for their own and shorter lengths alone. Nothing where no code is longer.
     """
 
     temperature: float = 1 / 15
@@ -161,9 +161,10 @@ class JointInfoNCE(PrefixLoss):
 
     def __init__(self, options: JointInfoNCEOptions, dims: Dims) -> None:
         super().__init__(options, dims)
-        if strange := set(options.settled) - {n for n, _ in self.lengths}:
+        applied = [n for n, _ in self.lengths]
+        if strange := {n for n in options.settled if n < max(applied)} - set(applied):
             raise ConfigError(f"only lengths that a loss is applied at can be settled, and not {sorted(strange)}")
-        self.temperatures = [math.sqrt(options.temperature**2 + options.spread**2 / n) for n, _ in self.lengths]
+        self.temperatures = [math.sqrt(options.temperature**2 + options.spread**2 / n) for n in applied]
 
     def forward(self, outputs: BatchOutputs, *, progress: float = 0.0) -> Tensor:
         options = self.options
