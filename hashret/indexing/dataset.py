@@ -5,11 +5,15 @@ Knows data sets and their records; folders that change are the work of ``folder`
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import shutil
 from collections.abc import Iterator
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hashret._files import sync_directory
 from hashret._lazy import progress
 from hashret.collection import Collection
 from hashret.errors import DataError, StorageError
@@ -35,7 +39,8 @@ def index_dataset(
     """A new collection at ``out`` with the pictures, or the captions, of ``dataset``.
 
     Pictures are stored under their record's id, captions under ``id#n``. The metadata of an item are those of its
-    record, and ``image``, ``captions``, ``labels`` and ``split``. The collection appears at ``out`` when it is whole.
+    record, and ``image``, ``captions``, ``labels`` and ``split``. The collection appears at ``out`` when it is whole;
+    until then it is a hidden directory beside it.
 
     Args:
         model: what encodes.
@@ -59,8 +64,8 @@ def index_dataset(
     out = Path(out)
     if out.exists():
         raise StorageError(f"{str(out)!r} exists; choose another directory for the collection, or delete it")
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)  # what a killed run left
+    _remove_left(out)
+    part = out.with_name(f".{out.name[:40]}.{secrets.token_hex(4)}.part")
     try:
         collection = Collection.create(
             part,
@@ -75,11 +80,29 @@ def index_dataset(
                 ids, items, metadata = zip(*entries[start : start + COMMIT])
                 codes = model.encode(modality, list(items), n_bits=n_bits, batch_size=batch_size)
                 collection.add(codes, ids=list(ids), metadata=list(metadata))
-        part.rename(out)
+        _put_in_place(part, out)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     return Collection.open(out)
+
+
+def _remove_left(out: Path) -> None:
+    """Remove what killed runs left; what somebody writes to at the moment is locked, and stays."""
+    for left in out.parent.glob(f".{escape(out.name[:40])}.{'[0-9a-f]' * 8}.part"):
+        with contextlib.suppress(StorageError), Collection.open(left, mode="w"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _put_in_place(part: Path, out: Path) -> None:
+    try:
+        part.rename(out)
+        sync_directory(out.parent)
+    except OSError as error:  # another run, for one, was faster
+        raise StorageError(
+            f"the collection {str(out)!r} cannot be made ({error.strerror or error}); give another directory, or "
+            "delete what is there"
+        ) from error
 
 
 def _entries(dataset: Dataset, modality: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:
