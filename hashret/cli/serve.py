@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> None:
         if args.open:
             webbrowser.open(address)
 
-    serve(app, host=args.host, port=args.port, started=started)
+    most = 2 * settings.max_per_client  # some are between two requests
+    serve(app, host=args.host, port=args.port, started=started, client_connections=most)
 
 
 def _bytes(megabytes: float) -> int:

@@ -27,7 +27,8 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _LARGE = ("/api/search/picture", "/api/items", "/api/items/picture")  # their bodies may be as large as an upload
-_BODIES = 16  # as many bodies of the largest size are held at a time, of all clients together
+_BODIES = 16  # as many bodies of the largest size are held at a time, of all clients together, and half of one client
+_SMALL = 64 << 10  # bytes: a body is not counted before it has more, so that words are found whoever sends pictures
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
@@ -49,7 +50,7 @@ class Guard:
     def __init__(self, app: ASGIApp, *, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
         self._clients: Counter[str] = Counter()
-        self._held = 0  # bytes of bodies whose answer is not given yet
+        self._room = _Room(_BODIES * max(settings.max_upload_bytes, settings.max_json_bytes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,15 +72,15 @@ class Guard:
         self._clients[client] += 1
         try:
             self._admit(scope, client)
-            await self._app(scope, await self._body(scope, receive, body), answer)
+            await self._app(scope, await self._body(scope, receive, body, client), answer)
         except _Refused as refused:
             if not begun:
                 headers = {"Retry-After": "1"} if refused.status in (429, 503) else {}
-                if refused.status in (408, 413, 503):  # what is left of the body is not read
+                if refused.status in (408, 413, 429, 503):  # what is left of the body is not read
                     headers["Connection"] = "close"
                 await problem_response(refused.status, refused.detail, headers)(scope, receive, answer)
         finally:
-            self._held -= sum(map(len, body))
+            self._room.give_back(client, sum(map(len, body)))
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
@@ -98,7 +99,7 @@ class Guard:
                 400, f"the header Host must name one of {', '.join(hosts)}; start the server with --allow-host"
             )
 
-    async def _body(self, scope: Scope, receive: Receive, parts: list[bytes]) -> Receive:
+    async def _body(self, scope: Scope, receive: Receive, parts: list[bytes], client: str) -> Receive:
         """The body, complete and of an allowed size, as something to receive; ``parts`` are what it came in."""
         most = self._settings.max_upload_bytes if scope["path"] in _LARGE else self._settings.max_json_bytes
         too_large = _Refused(413, f"the body has more than {most:,} bytes, which is as many as this route takes")
@@ -114,12 +115,10 @@ class Guard:
                     if message["type"] == "http.disconnect":
                         return _Replay(b"", receive, gone=True)
                     parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    self._held += len(parts[-1])
+                    before, size = size, size + len(parts[-1])
+                    self._room.take(client, before, size)
                     if size > most:
                         raise too_large
-                    if self._held > _BODIES * max(self._settings.max_upload_bytes, self._settings.max_json_bytes):
-                        raise _Refused(503, "the bodies of other requests take all the room there is; try again soon")
                     if not message.get("more_body", False):
                         parts[:] = [b"".join(parts)]
                         return _Replay(parts[0], receive)
@@ -127,6 +126,40 @@ class Guard:
             raise _Refused(
                 408, f"the body did not arrive within {self._settings.body_timeout_s:g} s; send it faster"
             ) from None
+
+
+class _Room:
+    """Counts what is held of large bodies: of all clients together, and of each, who gets half of it at most."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._most, self._held, self._of = n_bytes, 0, Counter[str]()
+
+    def take(self, client: str, before: int, size: int) -> None:
+        """A body of ``before`` bytes has grown to ``size``.
+
+        Raises:
+            _Refused: there is no room for it; it is counted all the same, until it is given back.
+        """
+        more = _counted(size) - _counted(before)
+        if not more:
+            return
+        self._held += more
+        self._of[client] += more
+        if 2 * self._of[client] > self._most:
+            raise _Refused(429, "the bodies of this client's requests take all the room it may have; try again soon")
+        if self._held > self._most:
+            raise _Refused(503, "the bodies of other requests take all the room there is; try again soon")
+
+    def give_back(self, client: str, size: int) -> None:
+        """A body of ``size`` bytes is not needed any more."""
+        self._held -= _counted(size)
+        self._of[client] -= _counted(size)
+        if not self._of[client]:
+            del self._of[client]
+
+
+def _counted(size: int) -> int:
+    return max(0, size - _SMALL)
 
 
 class _Replay:

@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
@@ -20,11 +21,19 @@ from hashret.errors import InputError
 HEAD_S = 15.0  # a connection that has not sent a whole head by then is dropped
 HEAD_BYTES = 64 << 10
 CONNECTIONS = 1000
+CLIENT_CONNECTIONS = 256  # of one address, idle ones too: one client is not to take them all
 SHUTDOWN_S = 20
 SWITCH_S = 0.001  # a search in its thread keeps the others' answers waiting as long as this, not Python's 5 ms
 
 
-def serve(app: Any, *, host: str, port: int, started: Callable[[str], None] | None = None) -> None:
+def serve(
+    app: Any,
+    *,
+    host: str,
+    port: int,
+    started: Callable[[str], None] | None = None,
+    client_connections: int = CLIENT_CONNECTIONS,
+) -> None:
     """Serve until a signal says to stop, then finish what was begun.
 
     Args:
@@ -32,6 +41,7 @@ def serve(app: Any, *, host: str, port: int, started: Callable[[str], None] | No
         host: the address to bind.
         port: the port, 0 for any.
         started: told the server's address once connections are taken.
+        client_connections: of one address at a time, idle ones too.
 
     Raises:
         InputError: the address cannot be bound.
@@ -40,7 +50,7 @@ def serve(app: Any, *, host: str, port: int, started: Callable[[str], None] | No
     bound = listener.getsockname()[1]
     config = uvicorn.Config(
         app,
-        http=_Patient,
+        http=type("_Patient", (_Patient,), {"most": client_connections}),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -91,7 +101,12 @@ class _Server(uvicorn.Server):
 
 
 class _Patient(HttpToolsProtocol):
-    """Patience has an end: a head must come within ``HEAD_S`` seconds and ``HEAD_BYTES`` bytes."""
+    """Patience has an end: a head must come within ``HEAD_S`` seconds and ``HEAD_BYTES`` bytes.
+
+    One address has ``most`` connections at a time.
+    """
+
+    most = CLIENT_CONNECTIONS
 
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
@@ -99,6 +114,10 @@ class _Patient(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if self.client is not None and self._of_client(self.client[0]) > self.most:
+            told = f"this client has {self.most} connections, which is as many as may; close some of them"
+            self._refuse(HTTPStatus.TOO_MANY_REQUESTS, told)
+            return
         self._start_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -125,10 +144,18 @@ class _Patient(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        content = json.dumps({"type": "about:blank", "title": "Bad Request", "status": 400, "detail": msg}).encode()
+        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+
+    def _of_client(self, host: str) -> int:
+        clients = (getattr(one, "client", None) for one in self.connections)
+        return sum(client is not None and client[0] == host for client in clients)
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        told = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+        content = json.dumps(told).encode()
         head = (
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
-            f"Content-Length: {len(content)}\r\n\r\n"
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
+            f"Connection: close\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         self.transport.write(head.encode() + content)
         self.transport.close()

@@ -130,30 +130,39 @@ def test_settings_are_checked():
             Settings(**wrong)
 
 
-def test_bodies_together_have_a_limit_too(plain):
-    """Each of them is small enough, and of another client."""
-    app = create_app(plain.path, settings=Settings(max_upload_bytes=1000, max_json_bytes=1000, body_timeout_s=0.2))
+def test_large_bodies_have_a_limit_together_and_by_client_and_words_are_found_meanwhile(plain):
+    """There is room for 16 bodies, and for 8 of one client: its 9th is refused; those of others are not yet."""
+    settings = Settings(max_upload_bytes=1_000_000, max_json_bytes=1_000_000, body_timeout_s=0.5)
+    app = create_app(plain.path, settings=settings)
 
     async def slow():
-        yield b"{" + b" " * 900
+        yield b"{" + b" " * 980_000
         await asyncio.Event().wait()
 
-    async def ask(number):
+    async def ask(number, path="search/picture", **body):
         transport = httpx.ASGITransport(app=app, client=(f"10.0.0.{number}", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.post("/api/search/codes", content=slow())
+            return await client.post(f"/api/{path}", **body)
 
     async def main():
-        held = [asyncio.create_task(ask(number)) for number in range(17)]
+        held = [asyncio.create_task(ask(1, content=slow())) for _ in range(8)]
         await settled()
-        refused = await ask(100)
+        greedy = await ask(1, "items", content=slow())
+        held += [asyncio.create_task(ask(number, content=slow())) for number in range(2, 11)]
+        await settled()
+        full = await ask(100, content=slow())
+        found = [await ask(number, "search/codes", json={"codes": ["0001"], "k": 1}) for number in (1, 100)]
         for task in held:
             await task
-        return refused, await ask(101)
+        return greedy, full, found, await ask(1, content=slow())
 
-    refused, after = asyncio.run(main())
-    assert "room" in problem(refused, 503)
-    assert refused.headers["retry-after"] == "1"
+    greedy, full, found, after = asyncio.run(main())
+    assert "this client" in problem(greedy, 429)
+    assert "room" in problem(full, 503)
+    for refused in (greedy, full):
+        assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+    for answer in found:
+        assert answer.json()["results"][0]["hits"][0]["id"] == 0
     assert "did not arrive" in problem(after, 408)  # the others gave their room back
 
 

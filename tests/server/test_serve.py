@@ -83,6 +83,23 @@ def test_a_signal_ends_it_in_order_and_slow_or_endless_heads_end_alone(path, sta
             connection.close()
 
 
+def test_one_address_has_so_many_connections_and_others_are_answered(path, start):
+    """Idle ones count too; the socket of another address of this machine is another client's."""
+    with start(path, "--host", "0.0.0.0", "--read-only", "--max-per-client", "5") as served:
+        port = int(served.address.rsplit(":", 1)[1].strip("/"))
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(10)]
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as refused:
+            told = refused.recv(1000)
+        assert told.startswith(b"HTTP/1.1 429 ")
+        assert b"as many as may" in told
+        with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.3")) as other:
+            assert other.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        for connection in idle:
+            connection.close()
+        while httpx.get(f"http://127.0.0.1:{port}/health").status_code == 429:
+            pass
+
+
 def test_the_outside_needs_a_token_or_reading_only(path, run_cli, monkeypatch):
     monkeypatch.delenv("HASHRET_TOKEN", raising=False)
     code, _, err = run_cli("serve", path, "--host", "0.0.0.0", "--port", 0)
