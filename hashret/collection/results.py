@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from hashret.codes import Codes
 
+_MANY = 4096  # dead rows; fewer slow no search down
+
 
 class CollectionHits(NamedTuple):
     """The nearest items of each query, ordered by (distance, insertion).
@@ -70,6 +72,11 @@ class CollectionInfo:
     indexes: tuple[str, ...]
     codes_bytes: int
     catalogue_bytes: int
+
+    @property
+    def wasteful(self) -> bool:
+        """Whether a compaction is worth its work: more rows are dead than live, and they are thousands."""
+        return self.dead >= _MANY and self.dead > self.count
 
 
 @dataclass(frozen=True)

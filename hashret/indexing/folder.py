@@ -3,7 +3,8 @@
 An item is a picture; its id is its path inside the folder, its metadata are ``facts_of`` it. A picture whose size, time
 and place are as stored is not read again. Any other is read: where its content is stored under this or another id (it
 was touched, renamed, copied), that code is taken, and otherwise it is encoded. A few hundred pictures at a time are
-committed, so a killed run loses the work of seconds and the next one goes on behind it.
+committed, so a killed run loses the work of seconds and the next one goes on behind it. Where more rows are dead than
+live at the end, the collection is compacted.
 
 Knows no data sets and no captions; when to look again is decided by who calls.
 """
@@ -24,7 +25,7 @@ from hashret._lazy import progress
 from hashret.collection import Collection
 from hashret.data import Skipped
 from hashret.engine import Engine, Model, open_model
-from hashret.errors import DataError, InputError, MismatchError
+from hashret.errors import DataError, InputError, MismatchError, StorageError
 from hashret.indexing.facts import facts_of
 from hashret.indexing.walk import Found, walk_folder
 
@@ -179,7 +180,7 @@ class FolderIndex:
             self.collection.delete(gone)
             for id in gone:
                 self._forget(id)
-        return Changes(
+        changes = Changes(
             **work.counts,
             removed=len(gone) if prune else 0,
             gone=() if prune else tuple(gone),
@@ -187,6 +188,17 @@ class FolderIndex:
             others=walk.others,
             seconds=time.perf_counter() - begun,
         )
+        if changes.any:
+            self._compact()
+        return changes
+
+    def _compact(self) -> None:
+        """Free the space of dead rows where they are most; it can wait, so what stops it is no failure."""
+        try:
+            if self.collection.info().wasteful:
+                self.collection.compact()
+        except StorageError as error:
+            _log.warning("%s is not compacted: %s", self.collection.path, error)
 
     def close(self) -> None:
         """Close the collection."""

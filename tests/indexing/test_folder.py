@@ -117,6 +117,31 @@ def test_a_picture_that_cannot_be_looked_at_is_not_taken_for_gone(photos, indexe
         assert "3.png" in collection
 
 
+def test_dead_rows_do_not_pile_up(photos, indexed, monkeypatch):
+    monkeypatch.setattr("hashret.collection.results._MANY", 20)
+    with FolderIndex.open(photos, indexed) as index, Collection.open(indexed) as reader:
+        before = reader.codes(["3.png"])
+        for turn, dead in enumerate((12, 0, 12)):  # 12 live: only the second time more are dead than live
+            for number in range(12):
+                os.utime(photos / ("" if number < 6 else "trips/2019") / f"{number}.png", ns=(1, 10**18 + turn))
+            assert index.update().touched == 12
+            assert index.collection.info().dead == dead
+        assert (reader.codes(["3.png"]) == before).all() and reader.verify().rows == 24
+
+
+def test_a_compaction_that_cannot_be_done_is_no_failure(photos, indexed, monkeypatch, caplog):
+    monkeypatch.setattr("hashret.collection.results._MANY", 1)
+    codes = next(indexed.glob("codes-*.bin"))
+    data = bytearray(codes.read_bytes())
+    data[-1] ^= 1  # damage, which a compaction refuses
+    codes.write_bytes(data)
+    shutil.rmtree(photos / "trips")
+    for number in range(5):
+        (photos / f"{number}.png").unlink()
+    assert update(photos, indexed, prune=True).removed == 11
+    assert "is not compacted" in caplog.text and "damaged" in caplog.text
+
+
 def test_an_empty_folder_prunes_nothing(photos, indexed):
     shutil.rmtree(photos)
     photos.mkdir()
