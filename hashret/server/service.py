@@ -7,12 +7,14 @@ one thread. Knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,7 +22,7 @@ import numpy as np
 
 from hashret.collection import Collection, CollectionHits, Items
 from hashret.engine import Engine
-from hashret.errors import HashretError
+from hashret.errors import HashretError, InputError
 from hashret.server.batching import Batcher
 from hashret.server.fields import Field, fields_of
 from hashret.server.problems import ApiError, busy
@@ -118,7 +120,10 @@ class Service:
             _LOG.exception("the model cannot be loaded", exc_info=error)
 
     def _warm_up(self) -> None:
+        """Encode one item of each kind, so that a tower that cannot be used is told before somebody asks."""
         self._encode_now("text", ["a picture"])
+        with suppress(InputError):  # of a model of other features, which has no use for pictures
+            self._encode_now("image", [np.zeros((64, 64, 3), np.uint8)])
 
     # encoding
 
@@ -207,9 +212,19 @@ class Service:
         def with_writer() -> T:
             if self._writer is None:  # at the first write: until then another process may have it
                 self._writer = Collection.open(self.path, mode="w")
-            return work(self._writer)
+            done = work(self._writer)
+            self._writing.then(self._compact)
+            return done
 
         return await self._writing.run(with_writer)
+
+    def _compact(self) -> None:
+        """Free the space of dead rows where they are most; searches go on, and the next write waits."""
+        try:
+            if self._writer is not None and self._writer.info().wasteful:
+                self._writer.compact()
+        except HashretError as error:
+            _LOG.warning("the collection is not compacted: %s", error)
 
 
 class Pool:
@@ -240,6 +255,11 @@ class Pool:
         future = self._threads.submit(work)
         future.add_done_callback(self._done)  # also where who asked has given up, but the work is not done before
         return await asyncio.wrap_future(future)
+
+    def then(self, work: Callable[[], None]) -> None:
+        """Do ``work`` after what waits; nobody waits for it, and where the threads are ending it is left."""
+        with contextlib.suppress(RuntimeError):
+            self._threads.submit(work)
 
     def close(self) -> None:
         """Finish what waits, then end the threads."""

@@ -96,3 +96,17 @@ def test_words_and_a_picture_are_encoded_and_stored(own, world):
         assert collection.get(["p"]).metadata == [{"year": 1999}]
     hits = client.post("/api/search/text", json={"text": "a red circle", "k": 50, "radius": 0}).json()["hits"]
     assert "t" in {hit["id"] for hit in hits}
+
+
+def test_dead_rows_do_not_pile_up(plain, monkeypatch):
+    client, path = plain
+    monkeypatch.setattr("hashret.collection.results._MANY", 4)
+    for turn in range(3):
+        items = [{"id": number, "code": f"000{turn}"} for number in range(4)]
+        assert client.put("/api/items", json={"items": items}, headers=BEARER).json()["count"] == 4
+    client.post("/api/items", json={"items": [ITEM]}, headers=BEARER)  # waits for a compaction that is under way
+    with Collection.open(path) as collection:
+        assert (collection.info().dead, collection.info().generation) == (4, 2)
+        assert collection.codes([0, 1, 2, 3]).tolist() == [[0, 2]] * 4
+    hits = client.post("/api/search/codes", json={"codes": ["0002"], "k": 4}).json()["results"][0]["hits"]
+    assert [(hit["id"], hit["distance"]) for hit in hits] == [(0, 0), (1, 0), (2, 0), (3, 0)]
