@@ -27,6 +27,7 @@ COMMANDS = {
     "serve": "a search page and an HTTP service over a collection",
     "eval": "measure a model on a split",
     "export": "write a model as ONNX, for queries without torch",
+    "compact": "free the space of a collection's deleted and replaced items",
     "info": "describe a model, a collection, a run or a code file",
 }
 

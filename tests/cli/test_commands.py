@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hashret.cli import COMMANDS
+from hashret.collection import Collection
 
 
 def test_the_overview_names_every_command(run_cli):
@@ -175,3 +176,15 @@ def test_the_test_split_of_a_run_is_read_once(world, run_cli, tmp_path):
     assert "--again" in err
     assert run_cli(*arguments, "--again")[0] == 0
     assert len(json.loads((run / "test-read.json").read_text())) == 2
+
+
+def test_dead_rows_are_removed(tmp_path, run_cli):
+    path = tmp_path / "c.hashret"
+    with Collection.create(path, n_bits=16) as collection:
+        for _ in range(2):
+            collection.upsert(np.zeros((3000, 2), np.uint8), range(3000))
+        assert "open for writing" in run_cli("compact", path)[2]
+    code, out, _ = run_cli("compact", path)
+    assert code == 0 and out.startswith("3,000 dead rows removed, 3,000 items left; ")
+    assert run_cli("compact", path)[1] == "0 dead rows removed, 3,000 items left; 0 bytes freed\n"
+    assert run_cli("compact", tmp_path / "none")[0] == 2
