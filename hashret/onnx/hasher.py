@@ -44,10 +44,12 @@ class OnnxHasher:
         Raises:
             MissingExtraError: onnxruntime is not installed.
             StorageError: there is no export.
-            CorruptError: ``export.json`` is damaged; other files are checked when their tower is first asked.
+            CorruptError: ``export.json`` is damaged, or a file is missing or of another size; what the files hold is
+                checked when their tower is first asked.
             VersionError: a later hashret wrote it.
         """
         facts = read_facts(directory)
+        facts.check_sizes()
         require("onnxruntime", extra="onnx")
         return cls(facts, threads=threads)
 

@@ -73,6 +73,17 @@ def test_auto_goes_on_with_torch_when_the_export_is_damaged_or_old(copy, caplog)
             open_model(copy, runtime="onnx")
 
 
+def test_auto_goes_on_with_torch_when_a_file_of_the_export_is_cut_off(world, copy, caplog):
+    """A query of words would work for a while, and the first picture would fail."""
+    graph = copy / "onnx" / "image.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    with Engine.open(world.collection, model=copy) as engine, caplog.at_level(logging.WARNING):
+        assert engine.search(image=world.folder / "7.png", k=1).distances.tolist() == [[0]]
+    assert "image.onnx" in caplog.text and "torch is used instead" in caplog.text
+    with pytest.raises(CorruptError, match="again"):
+        open_model(copy, runtime="onnx")
+
+
 def test_an_export_of_another_model_is_refused(world, copy):
     facts = json.loads((copy / "onnx" / "export.json").read_text())
     facts["fingerprint"] = "0" * 64

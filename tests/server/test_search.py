@@ -7,9 +7,10 @@ import threading
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
-from hashret import Collection, Engine
-from hashret.server import Settings
+from hashret import Collection, CrossModalHasher, Engine
+from hashret.server import Settings, create_app
 from hashret.server.fields import fields_of
 
 
@@ -174,6 +175,24 @@ def test_a_model_that_is_gone_is_told_and_codes_still_work(tmp_path, serve):
         answer = client.post("/api/search/text", json={"text": "words"})
         assert (answer.status_code, client.get("/ready").status_code) == (503, 503)
         assert "model cannot be loaded" in answer.json()["detail"]
+
+
+def test_a_picture_tower_that_cannot_be_used_is_told_before_somebody_asks(world, tmp_path):
+    """The export's files have their sizes, so that it is taken; the words alone would be encoded."""
+    pytest.importorskip("onnxruntime")
+    from hashret.onnx import samples
+    from hashret.onnx.export import export_model
+
+    exported = export_model(
+        CrossModalHasher.load(world.model), tmp_path / "onnx", images=samples.pictures(2), texts=samples.texts()[:2]
+    )
+    graph = exported.directory / "image.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+    with TestClient(create_app(world.collection, model=exported.directory)) as client:
+        assert "cannot be loaded" in client.post("/api/search/text", json={"text": "words"}).json()["detail"]
+        assert client.get("/ready").status_code == 503
 
 
 def test_credits_of_the_collection_reach_the_page(tmp_path, serve):
