@@ -19,18 +19,18 @@ Encode = Callable[[str, Sequence[Any]], np.ndarray]
 
 class _Waiting(NamedTuple):
     modality: str
-    item: Any
+    items: Sequence[Any]
     answer: asyncio.Future[np.ndarray]
 
 
 class Batcher:
-    """Encodes one item a call, and many at a time.
+    """Encodes the items of several requests at a time.
 
     Args:
         encode: modality and n items to (n, n_bytes) uint8; runs in one thread of its own.
         size: items of one call.
         wait_ms: how long the first item waits for more.
-        max_queue: items that may wait; beyond them a call is refused.
+        max_queue: requests that may wait; beyond them one is refused.
         seen: told the size of every batch and the seconds that it took.
     """
 
@@ -55,7 +55,7 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Items in the queue."""
+        """Requests in the queue."""
         return self._queue.qsize()
 
     async def encode(self, modality: str, item: Any) -> np.ndarray:
@@ -65,35 +65,55 @@ class Batcher:
             ApiError: too many wait.
             HashretError: the item cannot be encoded.
         """
-        waiting = _Waiting(modality, item, asyncio.get_running_loop().create_future())
+        code: np.ndarray = (await self.encode_all(modality, [item]))[0]
+        return code
+
+    async def encode_all(self, modality: str, items: Sequence[Any]) -> np.ndarray:
+        """(n, n_bytes) uint8: the codes of n > 0 items of one request.
+
+        The queue holds ``size`` of them at a time, so that others are encoded in between.
+
+        Raises:
+            ApiError: too many wait.
+            HashretError: an item cannot be encoded.
+        """
+        codes: list[np.ndarray] = []
+        for start in range(0, len(items), self._size):
+            piece = items[start : start + self._size]
+            waiting = _Waiting(modality, piece, asyncio.get_running_loop().create_future())
+            if codes:  # what was let in is not refused half-way
+                await self._queue.put(waiting)
+            else:
+                self._let_in(waiting)
+            codes.append(await waiting.answer)
+        return np.concatenate(codes)
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Call ``function`` in the encoder's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    def _let_in(self, waiting: _Waiting) -> None:
         try:
             self._queue.put_nowait(waiting)
         except asyncio.QueueFull:
             raise busy(
                 f"{self._queue.maxsize} queries wait for the encoder, which is as many as may; try again in a second"
             ) from None
-        return await waiting.answer
-
-    async def run(self, function: Callable[[], Any]) -> Any:
-        """Call ``function`` in the encoder's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
     async def _work(self) -> None:
-        ended = False
-        while not ended:
-            first = await self._queue.get()
-            if first is None:
-                return
-            batch, ended = await self._collect(first)
+        first = await self._queue.get()
+        while first is not None:
+            batch, left = await self._collect(first)
             for modality in dict.fromkeys(waiting.modality for waiting in batch):
                 await self._answer(modality, [waiting for waiting in batch if waiting.modality == modality])
+            first = left or await self._queue.get()
 
-    async def _collect(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
-        """A batch that begins with ``first``, and whether it is the last one."""
-        batch = [first]
+    async def _collect(self, first: _Waiting) -> tuple[list[_Waiting], _Waiting | None]:
+        """A batch that begins with ``first``, and the one that came next and did not fit into it."""
+        batch, count = [first], len(first.items)
         loop = asyncio.get_running_loop()
         end = loop.time() + self._wait_s
-        while len(batch) < self._size:
+        while count < self._size:
             try:
                 if self._queue.empty():
                     async with asyncio.timeout_at(end):
@@ -103,9 +123,13 @@ class Batcher:
             except TimeoutError:
                 break
             if following is None:
-                return batch, True
+                self._queue.put_nowait(None)  # the end comes after this batch
+                break
+            count += len(following.items)
+            if count > self._size:
+                return batch, following
             batch.append(following)
-        return batch, False
+        return batch, None
 
     async def _answer(self, modality: str, batch: list[_Waiting]) -> None:
         batch = [waiting for waiting in batch if not waiting.answer.done()]  # who gave up is not worked for
@@ -113,10 +137,11 @@ class Batcher:
             return
         loop = asyncio.get_running_loop()
         started = loop.time()
+        items = [item for waiting in batch for item in waiting.items]
         try:
-            codes = await self.run(lambda: self._encode(modality, [waiting.item for waiting in batch]))
+            codes = await self.run(lambda: self._encode(modality, items))
         except Exception as error:
-            if len(batch) > 1:  # one bad item is not to fail its neighbours
+            if len(batch) > 1:  # a bad item is not to fail its neighbours of other requests
                 for waiting in batch:
                     await self._answer(modality, [waiting])
                 return
@@ -124,7 +149,9 @@ class Batcher:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)
             return
-        self._seen(len(batch), loop.time() - started)
-        for waiting, code in zip(batch, codes):
+        self._seen(len(items), loop.time() - started)
+        start = 0
+        for waiting in batch:
             if not waiting.answer.done():
-                waiting.answer.set_result(code)
+                waiting.answer.set_result(codes[start : start + len(waiting.items)])
+            start += len(waiting.items)

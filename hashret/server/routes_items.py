@@ -17,7 +17,7 @@ from hashret.server.parts import parts
 from hashret.server.pictures import SIDES, listed_file
 from hashret.server.problems import ApiError, documented
 from hashret.server.routes_search import decoded
-from hashret.server.schemas import WHERE, Ids, Item, ListedItems, NewItem, NewItems, Stored
+from hashret.server.schemas import WHERE, Ids, Item, ListedItems, NewItems, Stored
 from hashret.server.settings import MAX_FILTER, MAX_ID, MAX_K
 from hashret.server.wire import (
     answer,
@@ -209,18 +209,22 @@ async def _store(request: Request, new: NewItems, *, replace: bool) -> Response:
     for item in new.items:
         if (item.code is None) == (item.text is None):
             raise InputError(f"the item {item.id!r} needs either a code or a text")
-    codes = [await _code(request, item, new.encoding) for item in new.items]
     metadata = [_checked(item.metadata) for item in new.items]
     ids = [item.id for item in new.items]
-    return await _write(request, ids, np.stack(codes), metadata, replace=replace, status=200 if replace else 201)
+    codes = await _codes(request, new)
+    return await _write(request, ids, codes, metadata, replace=replace, status=200 if replace else 201)
 
 
-async def _code(request: Request, item: NewItem, encoding: str) -> np.ndarray:
+async def _codes(request: Request, new: NewItems) -> np.ndarray:
+    """(n, n_bytes) uint8: the codes that were sent, and those of the texts."""
     service = parts(request).service
-    if item.code is not None:
-        code: np.ndarray = codes_from([item.code], encoding=encoding, n_bits=service.n_bits)[0]
-        return code
-    return await service.encode("text", item.text)
+    codes = np.empty((len(new.items), bytes_for(service.n_bits)), np.uint8)
+    sent = {row: item.code for row, item in enumerate(new.items) if item.code is not None}
+    texts = {row: item.text for row, item in enumerate(new.items) if item.text is not None}
+    codes[list(sent)] = codes_from(list(sent.values()), encoding=new.encoding, n_bits=service.n_bits)
+    if texts:
+        codes[list(texts)] = await service.encode_all("text", list(texts.values()))
+    return codes
 
 
 async def _write(

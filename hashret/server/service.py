@@ -128,11 +128,16 @@ class Service:
     # encoding
 
     async def encode(self, modality: str, item: Any) -> np.ndarray:
-        """(n_bytes,) uint8: the code of words or of a picture.
+        """(n_bytes,) uint8: the code of words or of a picture; errors as of ``encode_all``."""
+        code: np.ndarray = (await self.encode_all(modality, [item]))[0]
+        return code
+
+    async def encode_all(self, modality: str, items: Sequence[Any]) -> np.ndarray:
+        """(n, n_bytes) uint8: the codes of the n > 0 items of one request.
 
         Raises:
             ApiError: there is no model, or it cannot be used, or too many wait for it.
-            HashretError: the item cannot be encoded.
+            HashretError: an item cannot be encoded.
         """
         if self.encoder == "starting" and self._loading is not None:
             await asyncio.shield(self._loading)
@@ -144,7 +149,7 @@ class Service:
             raise ApiError(
                 503, "words and pictures cannot be looked for: the model cannot be loaded; the server's log says why"
             )
-        return await self.batcher.encode(modality, item)
+        return await self.batcher.encode_all(modality, items)
 
     def _encode_now(self, modality: str, items: Sequence[Any]) -> np.ndarray:
         model = self._engine.model

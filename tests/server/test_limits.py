@@ -227,6 +227,46 @@ def test_one_bad_item_fails_alone():
     assert isinstance(bad, DataError)
 
 
+def test_items_of_one_request_take_one_place_and_leave_room_between_them():
+    """Of 10 items 4 wait at a time; what comes meanwhile is encoded before the rest, and none is refused half-way."""
+
+    async def main():
+        encoder = Encoder()
+        tested = batcher(encoder, max_queue=2)
+        tested.start()
+        many = asyncio.create_task(tested.encode_all("text", ["x" * n for n in range(1, 11)]))
+        await settled()  # the first four are with the encoder
+        others = [asyncio.create_task(tested.encode("text", "x" * n)) for n in (20, 21)]
+        await settled()  # and these fill the queue
+        encoder.go.set()
+        codes = await asyncio.gather(many, *others)
+        await tested.stop()
+        return encoder.batches, [code.tolist() for code in codes]
+
+    batches, (many, *others) = asyncio.run(main())
+    assert many == [[n] for n in range(1, 11)]
+    assert others == [[20], [21]]
+    assert batches[0] == 4
+    assert (sum(batches), max(batches)) == (12, 4)
+
+
+def test_a_bad_item_fails_its_own_request_only():
+    async def main():
+        encoder = Encoder()
+        encoder.go.set()
+        tested = batcher(encoder, wait_ms=50.0)
+        tested.start()
+        answers = await asyncio.gather(
+            tested.encode_all("text", ["a", "bad"]), tested.encode_all("text", ["cc"]), return_exceptions=True
+        )
+        await tested.stop()
+        return answers
+
+    bad, good = asyncio.run(main())
+    assert isinstance(bad, DataError)
+    assert good.tolist() == [[2]]
+
+
 def test_a_full_queue_is_told_at_once():
     async def main():
         encoder = Encoder()

@@ -110,3 +110,31 @@ def test_dead_rows_do_not_pile_up(plain, monkeypatch):
         assert collection.codes([0, 1, 2, 3]).tolist() == [[0, 2]] * 4
     hits = client.post("/api/search/codes", json={"codes": ["0002"], "k": 4}).json()["results"][0]["hits"]
     assert [(hit["id"], hit["distance"]) for hit in hits] == [(0, 0), (1, 0), (2, 0), (3, 0)]
+
+
+def test_many_texts_are_encoded_together(own):
+    """In batches of 16, between codes that are sent as they are."""
+    client, path = own
+
+    def encoded():
+        lines = client.get("/metrics").text.splitlines()
+        return {
+            name: float(line.split()[1])
+            for line in lines
+            for name in ("sum", "count")
+            if line.startswith(f"hashret_encode_batch_items_{name}")
+        }
+
+    texts = [f"a {colour} circle {number}" for number in range(20) for colour in ("red", "blue")]
+    alone = client.post("/api/items", json={"items": [{"id": "alone", "text": texts[7]}]}, headers=BEARER)
+    assert alone.status_code == 201
+    before = encoded()
+    items = [{"id": f"t{n}", "text": text} for n, text in enumerate(texts)]
+    items.insert(7, {"id": "code", "code": "01234567"})
+    assert client.put("/api/items", json={"items": items}, headers=BEARER).json()["count"] == 48 + 42
+    after = encoded()
+    assert (after["sum"] - before["sum"], after["count"] - before["count"]) == (40, 3)
+    with Collection.open(path) as collection:
+        assert collection.codes(["code"]).tobytes().hex() == "01234567"
+        assert np.array_equal(collection.codes(["t7"]), collection.codes(["alone"]))
+        assert len(np.unique(collection.codes([f"t{n}" for n in range(40)]), axis=0)) > 1
