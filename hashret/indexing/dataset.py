@@ -6,6 +6,7 @@ Knows data sets and their records; folders that change are the work of ``folder`
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ def _entries(dataset: Dataset, modality: str) -> Iterator[tuple[str, Any, dict[s
 def _metadata(record: Record) -> dict[str, Any]:
     stored = {**record.metadata, "captions": list(record.captions), "labels": list(record.labels)}
     if record.image is not None:
-        stored["image"] = str(record.image)
+        stored["image"] = os.path.realpath(record.image)  # who searches may stand elsewhere, and follows no links
     if record.split is not None:
         stored["split"] = record.split
     return stored

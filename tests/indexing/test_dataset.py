@@ -62,6 +62,13 @@ def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(t
     assert sorted(path.name for path in tmp_path.iterdir()) == [living.name, foreign.name, "x.hashret"]
 
 
+def test_pictures_are_found_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = Dataset("birds", (Record(id="b", image=Path("photos/../b.png")),))
+    with index_dataset(Model(), data, "x.hashret") as collection:
+        assert collection.get(["b"]).metadata[0]["image"] == str(tmp_path / "b.png")
+
+
 def test_a_run_that_fails_leaves_nothing(tmp_path):
     def fail() -> None:
         raise KeyboardInterrupt
