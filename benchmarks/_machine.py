@@ -11,6 +11,7 @@ from typing import Any
 
 import hashret
 from hashret._files import write_whole
+from hashret.evaluation.figures import system_name
 
 
 def machine(*packages: str) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def machine(*packages: str) -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    facts = {"processor": processor, "cores": os.cpu_count(), "system": platform.platform()}
+    facts = {"processor": processor, "cores": os.cpu_count(), "system": system_name()}
     if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
         facts["scheduling"] = "real time, ahead of what else runs"  # as by chrt -f, on a machine that is busy
     return {**facts, **versions}

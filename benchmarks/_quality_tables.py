@@ -79,13 +79,14 @@ def write(out: Path, data: Features, cells: list[dict[str, Any]], *, command: st
     figure, parts = headers(data.relevance)
     ceilings = {row.method: row for row in rows if row.kind == "float" and row.method in (OWN, "cca-float")}
     machine = cells[-1]["environment"]
+    revisions = sorted({str(cell["environment"]["git"]) for cell in cells})  # cells are kept from run to run
     facts = (
         f"{data.name}, split {split}: {len(data.test.images):,} pictures, {len(data.test.texts):,} texts; learned from "
         f"{len(data.train.images):,} pictures, {len(data.train.texts):,} texts. Features: {data.features}.",
         "Ties count by expectation over their orders. " + _relevance(data.relevance),
         f"{machine['device']}, Python {machine['python']}, "
         + ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
-        + f", {machine['threads']} thread(s), revision {machine['git']}.",
+        + f", {machine['threads']} thread(s), revision{'s' * (len(revisions) > 1)} {', '.join(revisions)}.",
     )
     tables = {kind: _table(rows, kind, figure) for kind in KINDS}
     detail = _detail(rows, figure, parts)
@@ -95,7 +96,7 @@ def write(out: Path, data: Features, cells: list[dict[str, Any]], *, command: st
     drawn = Plots(
         f"{figure} against bytes an item",
         tuple(_plot(rows, kind, figure, ceilings, _chance(cells)) for kind in KINDS),
-        note="The horizontal lines are float models: the head's own vectors before they are cut to bits.",
+        note="The horizontal lines are float vectors: the head's own before they are cut to bits.",
     )
     text = [f"# Quality: {data.name}", "", *facts, "", "```", command, "```", ""]
     for kind, table in tables.items():

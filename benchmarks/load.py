@@ -108,6 +108,7 @@ async def _measure(path: Path, n_bits: int, args: argparse.Namespace) -> dict[st
         process.wait()
     acknowledged = [done.call.body["items"][0] for done in written if done.status == 201]
     return {
+        "command": _command(args),
         "machine": machine("fastapi", "uvicorn", "onnxruntime", "torch"),
         "load average": os.getloadavg(),
         "minutes": args.minutes,
@@ -227,10 +228,17 @@ def _processor(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _command(args: argparse.Namespace) -> str:
+    """The command that was given, without the folders of this machine."""
+    model = f" --model {args.model.name}" if args.model is not None else ""
+    return f"python benchmarks/load.py{model} --minutes {args.minutes:g} --items {args.items}"
+
+
 def _table(result: dict[str, Any]) -> str:
     own, highest, half = result["machine"], result["at the highest"], result["at half"]
     lines = [
         "# Load", "",
+        f"Written by `{result['command']}`.", "",
         f"{result['items']:,} items of {result['n_bits']} bits, {result['minutes']:g} minutes, {WRITES} writes a "
         "second beside the queries.",
         f"Client and server share {own['cores']} cores ({own['processor']}), on which other programs were busy too: "

@@ -37,11 +37,17 @@ def environment() -> dict[str, Any]:
             continue
     return {
         "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "system": system_name(),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "packages": versions,
     }
+
+
+def system_name() -> str:
+    """Such as ``Linux 6.18 x86_64``: of a release only what figures may depend on, not whose build of it ran."""
+    release = ".".join(platform.release().split("-")[0].split(".")[:2])
+    return f"{platform.system()} {release} {platform.machine()}"
 
 
 def write_figures(path: str | Path, figures: Mapping[str, Any], *, command: str | None = None) -> Path:
