@@ -74,8 +74,8 @@ class FeatureHasher:
         validation_fraction: share of the items held out to choose the best moment of training, 1,000 items at most.
             0, or a share of fewer than 20 items: none is held out, and training runs to its end. With labels none is
             either: what is searched then are mostly the items that were learned from.
-        patience: stop after so many validations (of about 10) without a better figure; None: never, as the last ones, at
-            the smallest learning rates, are seldom far from the best.
+        patience: stop after so many validations (of about 10) without a better figure; None: never, as the last ones,
+            at the smallest learning rates, are seldom far from the best.
         seed: of everything random.
         device: ``cpu``, ``cuda`` (``cuda:1``), or ``auto``: a GPU where there is one.
 
