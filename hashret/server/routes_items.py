@@ -23,9 +23,10 @@ from hashret.server.wire import (
     answer,
     codes_from,
     deadline,
+    items_of,
     json_from,
     number_from,
-    rows_of,
+    sent,
     shown,
     thumbnail_of,
     where_from,
@@ -93,10 +94,7 @@ async def some(
     own, condition = parts(request), where_from(where)
     nothing = np.zeros((1, bytes_for(own.service.n_bits)), np.uint8)  # as good a place to begin as any
     async with deadline(own.settings.timeout_s):
-        hits = await own.service.search(nothing, k=k, radius=None, where=condition)
-    return answer(
-        {"items": [{name: hit[name] for name in ("id", "metadata", "thumbnail")} for hit in rows_of(hits)[0]["hits"]]}
-    )
+        return sent(await own.service.search(nothing, k=k, radius=None, where=condition, form=items_of))
 
 
 @router.get(

@@ -13,7 +13,7 @@ from hashret.server.pictures import query_picture
 from hashret.server.problems import documented
 from hashret.server.schemas import WHERE, CodesQuery, Hits, LikeQuery, Results, TextQuery
 from hashret.server.settings import MAX_FILTER, MAX_K
-from hashret.server.wire import answer, codes_from, deadline, rows_of, where_from
+from hashret.server.wire import codes_from, deadline, hits_of_each, hits_of_one, sent, where_from
 
 router = APIRouter(prefix="/api/search", tags=["search"])
 
@@ -53,8 +53,8 @@ async def by_item(request: Request, query: LikeQuery) -> Response:
     """The items nearest to one of the collection, which is among them."""
     state = parts(request)
     async with deadline(state.settings.timeout_s):
-        hits = await state.service.like(query.id, k=query.k, radius=query.radius, where=query.where)
-    return answer(rows_of(hits)[0])
+        found = await state.service.like(query.id, k=query.k, radius=query.radius, where=query.where, form=hits_of_one)
+    return sent(found)
 
 
 @router.post("/codes", response_model=Results, responses=documented(422), summary="Look for codes")
@@ -63,8 +63,8 @@ async def by_codes(request: Request, query: CodesQuery) -> Response:
     state = parts(request)
     codes = codes_from(query.codes, encoding=query.encoding, n_bits=state.service.n_bits)
     async with deadline(state.settings.timeout_s):
-        hits = await state.service.search(codes, k=query.k, radius=query.radius, where=query.where)
-    return answer({"results": rows_of(hits)})
+        found = await state.service.search(codes, k=query.k, radius=query.radius, where=query.where, form=hits_of_each)
+    return sent(found)
 
 
 async def decoded(request: Request, upload: UploadFile) -> Any:
@@ -77,5 +77,5 @@ async def decoded(request: Request, upload: UploadFile) -> Any:
 async def _found(
     request: Request, code: np.ndarray, k: int, radius: int | None, where: dict[str, Any] | None
 ) -> Response:
-    hits = await parts(request).service.search(code[None], k=k, radius=radius, where=where)
-    return answer(rows_of(hits)[0])
+    service = parts(request).service
+    return sent(await service.search(code[None], k=k, radius=radius, where=where, form=hits_of_one))

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from hashret.server.parts import parts
 from hashret.server.problems import busy, documented
 from hashret.server.schemas import Facts, State
-from hashret.server.settings import MAX_CODES, MAX_ITEMS, MAX_K, MAX_TEXT
+from hashret.server.settings import MAX_CODES, MAX_HITS, MAX_ITEMS, MAX_K, MAX_TEXT
 from hashret.server.wire import answer, deadline
 
 router = APIRouter()
@@ -76,6 +76,7 @@ async def collection(request: Request) -> Response:
             "limits": {
                 "k": MAX_K,
                 "codes": MAX_CODES,
+                "hits": MAX_HITS,
                 "items": MAX_ITEMS,
                 "text_characters": MAX_TEXT,
                 "upload_bytes": settings.max_upload_bytes,

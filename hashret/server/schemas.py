@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
 
 from hashret.errors import InputError
-from hashret.server.settings import MAX_CODES, MAX_CONDITIONS, MAX_ID, MAX_ITEMS, MAX_K, MAX_TEXT
+from hashret.server.settings import MAX_CODES, MAX_CONDITIONS, MAX_HITS, MAX_ID, MAX_ITEMS, MAX_K, MAX_TEXT
 
 INT64 = (1 << 63) - 1
 HIDDEN = "image"  # the metadata field that says where a file lies
@@ -112,8 +112,22 @@ class LikeQuery(_Query):
 class CodesQuery(_Query):
     """Packed codes to look for, one result each."""
 
-    codes: list[StrictStr] = Field(min_length=1, max_length=MAX_CODES, examples=[["0f1e2d3c4b5a6978"]])
+    codes: list[StrictStr] = Field(
+        min_length=1,
+        max_length=MAX_CODES,
+        description=f"Their number times k is at most {MAX_HITS:,}.",
+        examples=[["0f1e2d3c4b5a6978"]],
+    )
     encoding: Encoding = Field(default="hex", description="How the codes are written.")
+
+    @model_validator(mode="after")
+    def _few_hits(self) -> CodesQuery:
+        if len(self.codes) * self.k > MAX_HITS:
+            raise InputError(
+                f"{len(self.codes)} codes of k = {self.k} hits are more than the {MAX_HITS:,} hits of one request; "
+                "send fewer codes at a time, or a smaller k"
+            )
+        return self
 
 
 class Hit(BaseModel):
@@ -212,6 +226,7 @@ class Limits(BaseModel):
 
     k: int
     codes: int
+    hits: int
     items: int
     text_characters: int
     upload_bytes: int

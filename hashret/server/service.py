@@ -159,14 +159,28 @@ class Service:
     # reading
 
     async def search(
-        self, codes: np.ndarray, *, k: int, radius: int | None, where: dict[str, Any] | None
-    ) -> CollectionHits:
-        """Hits of each of the (Q, n_bytes) codes."""
-        return await self.read(lambda reader: reader.search(codes, k, where=where, radius=radius))
+        self,
+        codes: np.ndarray,
+        *,
+        k: int,
+        radius: int | None,
+        where: dict[str, Any] | None,
+        form: Callable[[CollectionHits], T],
+    ) -> T:
+        """Hits of each of the (Q, n_bytes) codes, in a ``form`` that they get in the thread: many take long."""
+        return await self.read(lambda reader: form(reader.search(codes, k, where=where, radius=radius)))
 
-    async def like(self, id: str | int, *, k: int, radius: int | None, where: dict[str, Any] | None) -> CollectionHits:
-        """Hits of the code of an item."""
-        return await self.read(lambda reader: reader.search(reader.codes([id]), k, where=where, radius=radius))
+    async def like(
+        self,
+        id: str | int,
+        *,
+        k: int,
+        radius: int | None,
+        where: dict[str, Any] | None,
+        form: Callable[[CollectionHits], T],
+    ) -> T:
+        """Hits of the code of an item, in a ``form``."""
+        return await self.read(lambda reader: form(reader.search(reader.codes([id]), k, where=where, radius=radius)))
 
     async def item(self, id: str | int) -> Items:
         """A stored item.

@@ -8,6 +8,7 @@ from hashret.errors import InputError
 
 MAX_K = 1000  # hits of a query
 MAX_CODES = 64  # codes of a request
+MAX_HITS = 16_384  # hits of a request, of all its codes together: some 5 MB
 MAX_ITEMS = 256  # items of a request that writes
 MAX_TEXT = 2000  # characters of a query
 MAX_ID = 1000  # characters of an id

@@ -21,6 +21,9 @@ from hashret.server.pictures import listed_file
 from hashret.server.problems import busy
 from hashret.server.schemas import HIDDEN, INT64, public_filter
 
+_TOGETHER = 16  # hits written by one call
+_WRITER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
 
 def codes_from(texts: Sequence[str], *, encoding: str, n_bits: int) -> Codes:
     """(N, n_bytes) uint8 of N codes in hexadecimal or base64.
@@ -87,24 +90,48 @@ def thumbnail_of(id: str | int, metadata: dict[str, Any]) -> str | None:
     return f"/api/thumbnail?id={quote(str(id), safe='')}" + ("&number=true" if isinstance(id, int) else "")
 
 
-def rows_of(hits: CollectionHits) -> list[dict[str, Any]]:
-    """The hits of each query as ``schemas.Hits``."""
+def hits_of_one(hits: CollectionHits) -> bytes:
+    """The hits of the only query as ``schemas.Hits``."""
+    return b'{"hits":%b}' % _written(_found(hits, 0))
+
+
+def hits_of_each(hits: CollectionHits) -> bytes:
+    """The hits of every query as ``schemas.Results``."""
+    results = (b'{"hits":%b}' % _written(_found(hits, row)) for row in range(len(hits.ids)))
+    return b'{"results":[%b]}' % b",".join(results)
+
+
+def items_of(hits: CollectionHits) -> bytes:
+    """The hits of the only query as ``schemas.ListedItems``, which have no distances."""
+    found = _found(hits, 0)
+    for hit in found:
+        del hit["distance"]
+    return b'{"items":%b}' % _written(found)
+
+
+def _found(hits: CollectionHits, row: int) -> list[dict[str, Any]]:
+    """The hits of one query as ``schemas.Hit``."""
     return [
-        {
-            "hits": [
-                {"id": id, "distance": distance, "metadata": shown(about), "thumbnail": thumbnail_of(id, about)}
-                for id, distance, about in zip(ids, distances, metadata)
-                if distance >= 0 and about is not None
-            ]
-        }
-        for ids, distances, metadata in zip(hits.ids.tolist(), hits.distances.tolist(), hits.metadata)
+        {"id": id, "distance": distance, "metadata": shown(about), "thumbnail": thumbnail_of(id, about)}
+        for id, distance, about in zip(hits.ids[row].tolist(), hits.distances[row].tolist(), hits.metadata[row])
+        if distance >= 0 and about is not None
     ]
+
+
+def _written(entries: list[dict[str, Any]]) -> bytes:
+    """A list as JSON, a few entries at a time: as long as one call writes, no other thread gets Python's lock."""
+    pieces = (_WRITER.encode(entries[at : at + _TOGETHER])[1:-1] for at in range(0, len(entries), _TOGETHER))
+    return f"[{','.join(pieces)}]".encode()
 
 
 def answer(content: Any, status: int = 200) -> Response:
     """JSON that nobody keeps."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Response(text.encode(), status, {"Cache-Control": "no-store"}, "application/json")
+    return sent(_WRITER.encode(content).encode(), status)
+
+
+def sent(content: bytes, status: int = 200) -> Response:
+    """JSON that is written already, and that nobody keeps."""
+    return Response(content, status, {"Cache-Control": "no-store"}, "application/json")
 
 
 @asynccontextmanager

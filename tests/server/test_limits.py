@@ -65,6 +65,31 @@ def test_what_cannot_be_used_is_told(api, path, body):
     problem(api.post(f"/api/search/{path}", json=body), 422)
 
 
+def test_the_hits_of_all_codes_together(api):
+    told = problem(api.post("/api/search/codes", json={"codes": ["00000000"] * 64, "k": 257}), 422)
+    assert "16,384" in told
+    assert "smaller k" in told
+    answer = api.post("/api/search/codes", json={"codes": ["00000000"] * 64, "k": 256})
+    assert [len(result["hits"]) for result in answer.json()["results"]] == [48] * 64
+    assert api.get("/api/collection").json()["limits"]["hits"] == 64 * 256
+    described = api.get("/openapi.json").json()["components"]["schemas"]["CodesQuery"]["properties"]
+    assert "16,384" in described["codes"]["description"]
+
+
+def test_answers_are_written_where_they_were_found(plain):
+    """Not in the thread of the event loop, where the others' answers would wait."""
+
+    async def main():
+        service = Service(plain.path, model=None, settings=Settings(), batched=lambda n, s: None)
+        options = {"k": 2, "radius": None, "where": None, "form": lambda hits: threading.current_thread().name}
+        code = np.zeros((1, 2), np.uint8)
+        names = [await service.search(code, **options), await service.like(1, **options)]
+        await service.stop()
+        return names
+
+    assert all(name.startswith("hashret-search") for name in asyncio.run(main()))
+
+
 @pytest.mark.parametrize(
     "where",
     [
