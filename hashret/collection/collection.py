@@ -31,7 +31,7 @@ class Collection:
 
     Made by ``Collection.create`` and ``Collection.open``. A method that changes something returns when the change is
     on the disk. A reader sees the newest committed state at each call, and one state throughout a call; ``snapshot``
-    keeps one state for several calls. Calls from several threads wait for each other.
+    keeps one state for several calls. Calls from several threads wait for each other; only ``interrupt`` does not wait.
     """
 
     def __init__(self, session: Session) -> None:
@@ -216,9 +216,7 @@ class Collection:
         queries = check_codes(one_row(queries), n_bits=self.n_bits, what="queries")
         condition = compile_filter(where)
         with self._session.reading() as view:
-            mask = view.mask
-            if condition is not None:
-                mask = view.matching(condition)
+            mask = view.mask if condition is None else view.matching(condition)
             distances, rows = view.search(queries, k, mask=mask, radius=radius)
             found = rows >= 0
             ids = np.full(rows.shape, None, object)
