@@ -80,8 +80,8 @@ def _page(content: dict[str, Any]) -> Iterator[str]:
     yield (
         "One schedule with the adversary's weight at zero and above, on a test split. A fresh linear probe learns to "
         "tell pictures from captions by their relaxed codes: 50 % is chance, and what an adversary is for. Beside it "
-        "stands the cheap null: each modality's median taken from its logits. Means over seeds ± their standard deviation; "
-        "rSum of codes against codes, 600 is perfect."
+        "stands the cheap null: each modality's median taken from its logits. Means over seeds ± their standard "
+        "deviation; rSum of codes against codes, 600 is perfect."
     )
     yield ""
     yield (
