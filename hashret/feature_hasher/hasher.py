@@ -203,7 +203,7 @@ class FeatureHasher:
         return self._encode("text", Y, relaxed=relaxed, n_bits=n_bits)
 
     def encode_floats(self, modality: str, features: ArrayLike, *, n_bits: int | None = None) -> Floats:
-        """The float side of the codes: (N, n_bits) float32 unit vectors, for rescoring and as a ceiling.
+        """The float vectors behind the codes: (N, n_bits) float32 of unit length, for rescoring and as a ceiling.
 
         Args:
             modality: ``image`` or ``text``.
