@@ -35,10 +35,11 @@ def facts_of(found: Found, content: bytes, digest: str) -> dict[str, Any]:
         "image": str(found.path),
         "folder": found.id.rpartition("/")[0],
         "bytes": found.size,
-        "modified": datetime.fromtimestamp(found.mtime_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "mtime_ns": found.mtime_ns,
         "content": digest,
     }
+    with contextlib.suppress(ValueError, OverflowError, OSError):  # years beyond 9999, from a disk with a broken clock
+        facts["modified"] = datetime.fromtimestamp(found.mtime_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     # a damaged header may warn and raise anything; where the picture is damaged too, the encoder tells
     with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -229,15 +229,18 @@ class FolderIndex:
 
     def _check_root(self) -> None:
         """Two folders would remove and replace each other's pictures; a folder that was moved goes on."""
+        other: str | None = None
         for id, known in self._known.items():
             stored = Path(known.image)
             if stored.exists():
-                if not (self.root / id).exists() or not stored.samefile(self.root / id):
-                    raise MismatchError(
-                        f"the collection {str(self.collection.path)!r} follows another folder "
-                        f"({known.image.removesuffix(id)}); choose another place for the pictures in {str(self.root)!r}"
-                    )
-                return
+                if (self.root / id).exists() and stored.samefile(self.root / id):
+                    return  # one is enough: of others a link may be gone, and what it led to still there
+                other = other or known.image.removesuffix(id)
+        if other is not None:
+            raise MismatchError(
+                f"the collection {str(self.collection.path)!r} follows another folder ({other}); "
+                f"choose another place for the pictures in {str(self.root)!r}"
+            )
 
     def _remember(self, id: str, metadata: Mapping[str, Any]) -> None:
         self._forget(id)

@@ -6,6 +6,7 @@ Looks at names, sizes and times only; no file is opened, and what a collection i
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ class Found(NamedTuple):
 
     Attributes:
         id: its path inside the folder, with slashes.
-        path: where it lies.
+        path: where it lies; of a link, where it leads.
         size: in bytes.
         mtime_ns: when it was changed last, nanoseconds since 1970.
     """
@@ -54,7 +55,8 @@ class Walk(NamedTuple):
 def walk_folder(root: Path) -> Walk:
     """Every picture below ``root``.
 
-    Hidden files and folders, folders behind symbolic links, and collections are passed over.
+    Hidden files and folders, folders behind symbolic links, and collections are passed over. A link to a picture counts
+    as the picture.
 
     Raises:
         DataError: ``root`` is no folder, or cannot be listed.
@@ -95,7 +97,7 @@ def walk_folder(root: Path) -> Walk:
                 continue
             try:
                 _id(path, root).encode()
-                status = path.stat()
+                target, status = _behind(path)
             except UnicodeEncodeError:
                 skip(path, f"the path {str(path)!r} is not UTF-8; rename it")
             except OSError as error:
@@ -103,9 +105,21 @@ def walk_folder(root: Path) -> Walk:
                     unreadable.append(_id(path, root))
                 skip(path, f"{str(path)!r} cannot be read: {error.strerror or error}")
             else:
-                found.append(Found(_id(path, root), path, status.st_size, status.st_mtime_ns))
+                if stat.S_ISREG(status.st_mode):
+                    found.append(Found(_id(path, root), target, status.st_size, status.st_mtime_ns))
+                else:  # reading a pipe would wait for ever
+                    skip(path, f"{str(path)!r} is a pipe or a device, and no file")
     found.sort()
     return Walk(tuple(found), Skipped(tuple(names), tuple(reasons)), tuple(unreadable), dict(others))
+
+
+def _behind(path: Path) -> tuple[Path, os.stat_result]:
+    """Where a file lies at last, and what it is: the server opens no links, since they may be turned elsewhere."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        status, path = path.stat(), Path(os.path.realpath(path))
+        str(path).encode()
+    return path, status
 
 
 def _id(path: Path, root: Path) -> str:

@@ -17,7 +17,8 @@ import pytest
 
 from hashret import Collection, CrossModalHasher
 from hashret.errors import DataError, InputError, LockedError, MismatchError, StorageError
-from hashret.indexing import FolderIndex, default_model, walk_folder
+from hashret.indexing import FolderIndex, Found, default_model, walk_folder
+from hashret.indexing.facts import facts_of
 
 
 @pytest.fixture
@@ -220,6 +221,34 @@ def test_a_name_that_is_no_text_and_a_dead_link_are_skipped(photos):
     skipped = walk_folder(photos).skipped
     assert skipped.count == 2
     assert any("UTF-8" in reason for reason in skipped.reasons)
+
+
+def test_a_pipe_that_is_called_like_a_picture_is_skipped(photos):
+    os.mkfifo(photos / "pipe.jpg")
+    walk = walk_folder(photos)
+    assert "pipe.jpg" not in {found.id for found in walk.found}
+    assert walk.skipped.names == ("pipe.jpg",) and "pipe" in walk.skipped.reasons[0]
+
+
+def test_a_time_beyond_all_calendars_is_left_out():
+    facts = facts_of(Found("a.png", Path("a.png"), 1, 10**21), b"", "")
+    assert facts["mtime_ns"] == 10**21 and "modified" not in facts
+    assert facts_of(Found("a.png", Path("a.png"), 1, 10**9), b"", "")["modified"] == "1970-01-01T00:00:01Z"
+
+
+def test_a_linked_picture_is_stored_where_it_lies(world, photos, indexed):
+    (photos / "link.png").symlink_to(world.folder / "20.png")
+    assert update(photos, indexed).added == 1
+    with Collection.open(indexed) as collection:
+        assert collection.get(["link.png"]).metadata[0]["image"] == str(world.folder / "20.png")
+    os.utime(photos / "trips/2019/7.png", ns=(1, 10**18))  # the last item now
+    changes = update(photos, indexed)
+    assert (changes.unchanged, changes.touched) == (12, 1)
+    (photos / "link.png").unlink()
+    for number in range(12):  # of what is known the link's picture comes first that is there, and it is elsewhere
+        if number != 7:
+            (photos / ("" if number < 6 else "trips/2019") / f"{number}.png").unlink()
+    assert update(photos, indexed, prune=True).removed == 12
 
 
 def test_exif_becomes_metadata(world, tmp_path):
