@@ -152,6 +152,8 @@ class Engine:
             return np.asarray(code)
         n_bits = self.collection.n_bits
         if text is not None:
+            if not isinstance(text, str):
+                raise InputError(f"text must be a str, and {text!r} is none; a picture is given as image=")
             if not text.strip():
                 raise InputError("the query is empty; give some words to look for")
             return self.model.encode_texts([text], n_bits=n_bits)

@@ -38,6 +38,8 @@ def create(
             raise InputError(f"{name} must be a str, not {value!r}")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise StorageError(f"{path} exists; open it with Collection.open, or choose another path")
+    if path.exists() and path.samefile("."):  # it would be replaced under the feet of who stands in it
+        raise StorageError("a collection cannot be made in the current directory itself; name a directory in it")
     number = secrets.token_bytes(16)
     making = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -10,6 +10,7 @@ A file is written beside its name and renamed, so that it is whole or absent.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zipfile
@@ -68,7 +69,8 @@ def export_to(view: View, n_bits: int, path: Path) -> int:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing could be made there is nothing to remove
+            partial.unlink(missing_ok=True)
     return view.state.n_live
 
 
@@ -136,9 +138,11 @@ def _read_npz(path: Path, n_bits: int) -> _Stored:
         codes, width = arrays["codes"], int(arrays["n_bits"])
         ids = [json.loads(text) for text in arrays["ids_json"].tolist()] if "ids_json" in arrays else arrays["ids"]
         lines = arrays["metadata_json"].tobytes().decode().split("\n") if "metadata_json" in arrays else None
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
     _check_width(path, width, n_bits)
+    if codes.ndim != 2 or (isinstance(ids, np.ndarray) and ids.ndim != 1):
+        raise InputError(f"{path} must have codes of two dimensions and ids of one; export it again")
     texts: list[str | None] | None = None if lines is None else [*lines]
     if len(codes) != len(ids) or (texts is not None and len(texts) != len(codes)):
         count = "no" if texts is None else len(texts)

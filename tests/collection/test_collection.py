@@ -375,3 +375,22 @@ def test_integers_in_any_order_are_stored_as_one_by_one(path, codes):
         with pytest.raises(InputError, match=f"the id {ids[700]} is in the collection already"):
             collection.add(data[:65], ids=np.r_[np.arange(5000, 5064), ids[700]])
         assert len(collection) == 2200
+
+
+def test_more_hits_than_memory_are_refused(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(10))
+        for queries, k in ((1, 10**12), (1, 10**30), (20, 10**6)):
+            with pytest.raises(InputError, match="the 10 items that there are"):
+                collection.search(codes(queries), k=k)
+        assert collection.search(codes(1), k=1000).ids.shape == (1, 1000)
+
+
+def test_a_collection_is_not_made_under_ones_feet(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for path in (".", "", tmp_path / "here"):
+        with pytest.raises(StorageError, match="current directory"):
+            Collection.create(path, n_bits=16)
+    Collection.create("c", n_bits=16).close()
+    assert [path.name for path in tmp_path.rglob("*")][:2] == ["here", "c"]

@@ -198,3 +198,30 @@ def test_files_that_cannot_travel_are_refused(path, tmp_path, codes, monkeypatch
         with pytest.raises(MissingExtraError, match=r"pip install 'hashret\[parquet\]'"):
             collection.export_to(tmp_path / "items.parquet")
         assert len(collection) == 0
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"codes": np.uint8(3), "ids": np.arange(1), "n_bits": 16}, "two dimensions"),
+        ({"codes": np.zeros((2, 2), np.uint8), "ids": np.int64(1), "n_bits": 16}, "ids of one"),
+        ({"codes": np.zeros((2, 2), np.uint8), "ids": np.arange(2), "n_bits": np.array([16, 16])}, "cannot be read"),
+        ({"codes": np.zeros((1, 2), np.uint8), "ids_json": np.arange(1), "n_bits": 16}, "cannot be read"),
+    ],
+)
+def test_arrays_of_other_shapes_are_refused(path, tmp_path, arrays, said):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with Collection.create(path, n_bits=16) as collection, pytest.raises(InputError, match=said):
+        collection.import_from(tmp_path / "bad.npz")
+
+
+def test_an_array_without_dimensions_is_refused(path, tmp_path):
+    np.save(tmp_path / "bad.npy", np.uint8(3))
+    with Collection.create(path, n_bits=16) as collection, pytest.raises(InputError, match=r"shape \(N, 2\)"):
+        collection.import_from(tmp_path / "bad.npy")
+
+
+def test_a_file_is_no_place_to_export_to(path, tmp_path, codes):
+    (tmp_path / "file.txt").write_text("x")
+    with Collection.create(path, n_bits=16) as collection, pytest.raises(StorageError, match="cannot be written"):
+        collection.export_to(tmp_path / "file.txt" / "items.npz")

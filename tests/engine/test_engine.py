@@ -52,7 +52,7 @@ def test_radius_and_filter_hold_for_words(engine):
     assert hits.distances.max() <= 12
 
 
-@pytest.mark.parametrize("query", [{}, {"text": "a", "id": "s1"}, {"text": " \n"}])
+@pytest.mark.parametrize("query", [{}, {"text": "a", "id": "s1"}, {"text": " \n"}, {"text": 5}])
 def test_a_query_that_is_none_or_two_is_refused(engine, query):
     with pytest.raises(InputError):
         engine.search(**query)
