@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashret.cli._subject import Subject
-    from hashret.data import Dataset
     from hashret.evaluation.measured import Measured
+    from hashret.evaluation.once import TestOnce
     from hashret.evaluation.published import AsPublished
     from hashret.training.reranking import Reranking
 
@@ -90,6 +90,9 @@ def run(args: argparse.Namespace) -> None:
     measures = [parse(name) for name in _names(args.measures)]
     if args.convention:
         difference(args.convention)
+    guard = _guard(args)
+    if guard is not None and not args.again:
+        guard.check()
     subject = of_arrays(args) if args.codes else of_model(args)
     coded, database, lengths, dataset, model = subject
     if args.convention or args.database or args.measures != "AP@all":
@@ -100,8 +103,8 @@ def run(args: argparse.Namespace) -> None:
         if args.convention
         else None
     )
-    if not args.codes:
-        _claim(args, dataset)
+    if guard is not None and dataset is not None:
+        guard.claim(checksum=dataset.fingerprint, again=args.again)  # before anybody looks
     reranked = None
     if args.rerank is not None and model is not None and dataset is not None:
         from hashret.training.reranking import measure_reranked
@@ -176,13 +179,14 @@ def _as_table(published: AsPublished) -> str:
     return "\n".join(["\n", head, *lines, published.difference])
 
 
-def _claim(args: argparse.Namespace, dataset: Dataset | None) -> None:
-    """Record that the test split of a run is read, before anybody looks."""
+def _guard(args: argparse.Namespace) -> TestOnce | None:
+    """The guard of the run that the model is of, where its test split is to be read."""
     from hashret.evaluation.once import TestOnce
 
+    if args.codes or "test" not in (args.split, args.database):
+        return None
     run_dir = Path(args.model).resolve().parent
-    if "test" in (args.split, args.database) and dataset is not None and (run_dir / "checkpoints").is_dir():
-        TestOnce(run_dir).claim(checksum=dataset.fingerprint, again=args.again)
+    return TestOnce(run_dir) if (run_dir / "checkpoints").is_dir() else None
 
 
 def _report(

@@ -60,16 +60,26 @@ class TestOnce:
                 file.write(_text(entry))
             return
         except FileExistsError:
-            before = self.readings()
+            if not again:
+                self.check()
         except OSError as error:
             raise StorageError(f"the reading of the test split cannot be recorded: {error}") from error
-        if not again:
+        write_whole(self.path, _text(*self.readings(), entry))
+
+    def check(self) -> None:
+        """Refuse a second reading before there is any work; it records nothing.
+
+        Raises:
+            InputError: the test split was read before.
+            CorruptError: the record is damaged.
+        """
+        before = self.readings()
+        if before:
             raise InputError(
                 f"the test split was read for the run {str(self.run)!r} already, on {before[-1].when} by "
                 f"{before[-1].command!r}; choose on the validation split, or ask to read it again "
                 f"(again=True, --again), which is recorded"
             )
-        write_whole(self.path, _text(*before, entry))
 
     def readings(self) -> tuple[Reading, ...]:
         """Every recorded reading, oldest first.
