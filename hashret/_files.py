@@ -5,7 +5,7 @@
 
 A kill leaves the old file and at most a ``.part``; an error (a full disk, missing rights) leaves the old file alone.
 The same holds for a directory, but for a kill between its two renames: the old one is then the ``.old``.
-Knows bytes, and nothing of what they mean.
+Knows bytes, and nothing of what they mean; and where what can be made again is kept.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hashret.errors import StorageError
+
+
+def cache_home() -> Path:
+    """``$HASHRET_CACHE``, or ``~/.cache/hashret``."""
+    return Path(os.environ.get("HASHRET_CACHE") or "~/.cache/hashret").expanduser()
 
 
 def write_whole(path: str | Path, content: str | bytes, *, what: str = "") -> Path:

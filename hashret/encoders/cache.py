@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hashret._files import sync_directory
+from hashret._files import cache_home, sync_directory
 from hashret._lazy import progress
 from hashret.encoders.base import Encoded, Encoder, single
 from hashret.errors import CorruptError, HashretError, InputError, StorageError
@@ -107,11 +107,6 @@ class CachedFeatures:
         return Encoded(tokens.masked_fill_(~held.unsqueeze(-1), 0.0), held, pooled)
 
 
-def default_cache_dir() -> Path:
-    """``$HASHRET_CACHE``, or ``~/.cache/hashret``."""
-    return Path(os.environ.get("HASHRET_CACHE") or Path.home() / ".cache" / "hashret")
-
-
 def cached_prefix(
     encoder: Encoder,
     items: Sequence[Any],
@@ -127,7 +122,7 @@ def cached_prefix(
         encoder: its ``prefix_fingerprint`` is half of the entry's name.
         items: what ``encoder.prepare`` takes. Texts count by their words, files by path, size and time of change,
             arrays and pictures by their content.
-        cache_dir: where entries lie; None = ``default_cache_dir()``.
+        cache_dir: where entries lie; None = ``HASHRET_CACHE``, or ``~/.cache/hashret``.
         key: more that tells these items from others, such as a data set's fingerprint.
         batch_size: items computed together.
         label: what the progress bar says.
@@ -136,7 +131,7 @@ def cached_prefix(
         DataError: an item cannot be prepared.
         StorageError: the cache cannot be written, for instance because the disk is full; nothing half is left.
     """
-    root = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    root = Path(cache_dir) if cache_dir is not None else cache_home()
     name = hashlib.sha256(
         f"{FORMAT} {encoder.prefix_fingerprint} {key} {_digest(items, files=not encoder.takes_words)}".encode()
     ).hexdigest()[:32]

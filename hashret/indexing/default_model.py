@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from hashret._files import cache_home
 from hashret.config import plain
 from hashret.errors import StorageError
 
@@ -39,12 +40,11 @@ def default_model(*, cache_dir: str | Path | None = None, say: Callable[[str], N
         if not Path(named).is_dir():
             raise StorageError(f"HASHRET_MODEL names {named!r}, which is no directory; give that of a model")
         return Path(named)
-    from hashret.encoders.cache import default_cache_dir
     from hashret.training import read_config
 
     config = read_config(CONFIG)
     digest = hashlib.sha256(json.dumps(plain(config), sort_keys=True, default=str).encode()).hexdigest()[:12]
-    home = (Path(cache_dir) if cache_dir is not None else default_cache_dir()) / "models"
+    home = (Path(cache_dir) if cache_dir is not None else cache_home()) / "models"
     place = home / f"{CONFIG}-{digest}"
     if (place / "model").is_dir():
         return place / "model"

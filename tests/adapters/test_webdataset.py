@@ -111,6 +111,13 @@ def test_no_name_in_a_shard_leaves_the_cache(world, tmp_path):
     assert not (tmp_path / "up.png").exists()
 
 
+def test_a_folder_of_the_user_is_not_written_to(world, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (shard,) = write_shards(open_dataset(world.captions).split("test"), tmp_path / "shards")
+    assert len(open_dataset(shard, images_root=tmp_path / "mine")) == 16
+    assert not list((tmp_path / "mine").iterdir())
+
+
 def test_what_cannot_be_read_is_told(world, tmp_path):
     (tmp_path / "no.tar").write_bytes(b"no tar at all" * 100)
     with pytest.raises(DataError, match="no tar file"):

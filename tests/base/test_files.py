@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hashret._files import replacing_directory, whole_file, write_whole
+from hashret._files import cache_home, replacing_directory, whole_file, write_whole
 from hashret.errors import StorageError
 
 KILLED = """
@@ -27,6 +27,13 @@ with whole_file(sys.argv[1]) as file:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for named, meant in (("", ".cache/hashret"), ("~/mine", "mine"), (str(tmp_path / "there"), "there")):
+        monkeypatch.setenv("HASHRET_CACHE", named)
+        assert cache_home() == tmp_path / meant
 
 
 def test_a_file_is_replaced_with_the_rights_of_any_new_file(tmp_path: Path) -> None:

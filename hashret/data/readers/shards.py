@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from hashret._files import cache_home
 from hashret.data.readers._rows import Gathered, Row, gather
 from hashret.data.readers.folder import PICTURES
 from hashret.errors import DataError, StorageError
@@ -29,6 +30,8 @@ _OWN = ("captions", "caption", "labels", "split", "id", "image")
 def read_shards(path: Path, *, images_root: Path | None = None, strict: bool = False) -> Gathered:
     """The records of a .tar file, or of all .tar files in a folder.
 
+    ``images_root`` changes nothing, since the pictures lie in the shards.
+
     Raises:
         DataError: no tar file, a damaged one, or an item that cannot be used.
         StorageError: the pictures cannot be unpacked.
@@ -36,10 +39,9 @@ def read_shards(path: Path, *, images_root: Path | None = None, strict: bool = F
     shards = sorted(path.glob("*.tar")) if path.is_dir() else [path]
     if not shards:
         raise DataError(f"there is no .tar file in {str(path)!r}")
-    rows = [
-        row for shard in shards for row in _rows(shard, _home(images_root) / _identity(shard), many=len(shards) > 1)
-    ]
-    return gather(rows, base=_home(images_root), strict=strict)
+    home = cache_home() / "shards"
+    rows = [row for shard in shards for row in _rows(shard, home / _identity(shard), many=len(shards) > 1)]
+    return gather(rows, base=home, strict=strict)
 
 
 def _rows(shard: Path, place: Path, *, many: bool) -> Iterator[Row]:
@@ -135,10 +137,6 @@ def _say(item: dict[str, Any], suffix: str, content: bytes, where: str) -> None:
         raise DataError(f"{where}: the JSON of an item is an object, and not {about!r:.60}")
     else:
         item["about"] = about
-
-
-def _home(images_root: Path | None) -> Path:
-    return images_root or Path(os.environ.get("HASHRET_CACHE") or Path.home() / ".cache" / "hashret") / "shards"
 
 
 def _identity(shard: Path) -> str:
