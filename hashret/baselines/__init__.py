@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from hashret.baselines.base import Affine, Baseline
-from hashret.baselines.rescore import rescore
 from hashret.registry import Registry
 
-__all__ = ["BASELINES", "Affine", "Baseline", "build", "rescore"]
+__all__ = ["BASELINES", "Affine", "Baseline", "build"]
 
 BASELINES = Registry(
     "baseline",

@@ -123,7 +123,7 @@ class CCASign(Sign):
 class Ubinary(Sign):
     """``b = x > 0`` of the features as they are, without centring; nothing is learned.
 
-    Used with float queries that rescore the nearest codes (``rescore``).
+    Used with float queries that rescore the nearest codes (``hashret.index.rescore``).
 
     *Source:* the "ubinary" precision of sentence-transformers' quantize_embeddings.
     """

@@ -5,7 +5,8 @@ distance are taken with some to spare, and put in the order of the inner product
 as -1 and +1. Must not know which index found them.
 
 *Source:* asymmetric distances for binary codes, Gordo, Perronnin, Gong, Lazebnik: Asymmetric Distances for Binary
-Embeddings, TPAMI 2014, section 3.
+Embeddings, TPAMI 2014, section 3. Rescoring of the nearest by distance: Yamada, Asai, Hajishirzi: Efficient Passage
+Retrieval with Hashing for Open-domain Question Answering, ACL 2021; semantic_search in sentence-transformers.
 """
 
 from __future__ import annotations
@@ -93,11 +94,18 @@ def rescore(relaxed: npt.ArrayLike, hits: Hits, codes: Codes, *, n_bits: int, k:
 
     Returns:
         (Q, k) scores, distances and rows.
+
+    Raises:
+        CodeError: the queries are no floats of this width, or the hits are of other queries or codes.
     """
     values = check_relaxed(relaxed, n_bits=n_bits)
     rows = hits.rows
     if len(values) != len(rows):
         raise CodeError(f"{len(values)} relaxed queries do not belong to the hits of {len(rows)} queries")
+    if rows.size and int(rows.max()) >= len(codes):
+        raise CodeError(
+            f"the hits name row {int(rows.max())}, and there are {len(codes):,} codes; give those that were searched"
+        )
     scores = np.full(rows.shape, -np.inf, np.float32)
     step = max(1, _CELLS // max(1, rows.shape[1] * n_bits))
     for start in range(0, len(rows) if len(codes) else 0, step):

@@ -202,3 +202,5 @@ def test_asymmetric_search_refuses_what_is_no_relaxed_query():
         index.search_asymmetric(np.zeros(8), 1, oversample=0)
     with pytest.raises(CodeError, match="do not belong"):
         rescore(np.zeros((2, 8)), index.search(np.zeros(1, np.uint8), 1), index.codes, n_bits=8)
+    with pytest.raises(CodeError, match="row 2, and there are 1 codes"):
+        rescore(np.zeros((1, 8)), index.search(np.zeros(1, np.uint8), 3), index.codes[:1], n_bits=8)
