@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from hashret.cli import COMMANDS, main
+from hashret.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -66,8 +67,6 @@ def test_every_link_leads_somewhere(page):
 
 
 def test_the_table_of_losses_is_complete():
-    from hashret.losses import LOSSES
-
     page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
     table = page[page.index("## Losses") : page.index("## Keys")]
     assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == LOSSES.names()
@@ -107,7 +106,7 @@ def workspace(shared_data, tmp_path_factory):
 
 def run_page(page, place):
     """Run the blocks of a page in order, in one namespace and one directory."""
-    before = Path.cwd()
+    before, registered = Path.cwd(), dict(LOSSES.entries)
     sys.modules["page"] = type(sys)("page")
     namespace = sys.modules["page"].__dict__  # so that a class of a page can be registered by name
     os.chdir(place)
@@ -124,6 +123,7 @@ def run_page(page, place):
     finally:
         os.chdir(before)
         del sys.modules["page"]
+        LOSSES._entries = registered  # what a page registers goes with it
 
 
 def test_the_tutorial_runs(workspace):
