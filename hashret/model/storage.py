@@ -46,6 +46,8 @@ def fingerprint(hasher: CrossModalHasher) -> str:
     del config["reranker"]
     for tower in config["towers"].values():
         del tower["encoder"]["weights"]
+        if not tower["head"]["own"]:
+            del tower["head"]["own"]  # so that models saved before there was this key are what they were
     state = hasher.state_dict()
     return _digest(config, {name: state[name] for name in state if not name.startswith(_RERANKER)})
 
