@@ -91,7 +91,12 @@ def test_the_command_ends_cleanly(world, photos, tmp_path, how):
     out = tmp_path / "c.hashret"
     command = [sys.executable, "-m", "hashret", "watch", str(photos), "--out", str(out), "--model", str(world.model)]
     process = subprocess.Popen(
-        [*command, "--interval", "0.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--interval", "0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # tests that run in a script's background inherit that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert process.stdout.readline().startswith("pictures: 4 added")
