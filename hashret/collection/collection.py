@@ -276,9 +276,7 @@ class Collection:
             The ids.
 
         Raises:
-            CodeError: the codes do not fit the width.
-            InputError: there are no ids, one is given twice, or something cannot be stored.
-            StorageError: the disk is full or fails; the collection is as before.
+            InputError: there are no ids, or one is given twice; others as in ``add``.
         """
         if ids is None:
             raise InputError("upsert needs ids; to store under new ids use add")

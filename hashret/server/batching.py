@@ -58,17 +58,7 @@ class Batcher:
         """Requests in the queue."""
         return self._queue.qsize()
 
-    async def encode(self, modality: str, item: Any) -> np.ndarray:
-        """(n_bytes,) uint8: the code of one item.
-
-        Raises:
-            ApiError: too many wait.
-            HashretError: the item cannot be encoded.
-        """
-        code: np.ndarray = (await self.encode_all(modality, [item]))[0]
-        return code
-
-    async def encode_all(self, modality: str, items: Sequence[Any]) -> np.ndarray:
+    async def encode(self, modality: str, items: Sequence[Any]) -> np.ndarray:
         """(n, n_bytes) uint8: the codes of n > 0 items of one request.
 
         The queue holds ``size`` of them at a time, so that others are encoded in between.

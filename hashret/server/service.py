@@ -7,7 +7,6 @@ one thread. Knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import queue
@@ -149,7 +148,7 @@ class Service:
             raise ApiError(
                 503, "words and pictures cannot be looked for: the model cannot be loaded; the server's log says why"
             )
-        return await self.batcher.encode_all(modality, items)
+        return await self.batcher.encode(modality, items)
 
     def _encode_now(self, modality: str, items: Sequence[Any]) -> np.ndarray:
         model = self._engine.model
@@ -277,7 +276,7 @@ class Pool:
 
     def then(self, work: Callable[[], None]) -> None:
         """Do ``work`` after what waits; nobody waits for it, and where the threads are ending it is left."""
-        with contextlib.suppress(RuntimeError):
+        with suppress(RuntimeError):
             self._threads.submit(work)
 
     def close(self) -> None:

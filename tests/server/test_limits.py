@@ -215,14 +215,18 @@ def batcher(encoder, **options):
     return Batcher(encoder, **{"size": 4, "wait_ms": 0.0, "max_queue": 8, "seen": lambda n, s: None, **options})
 
 
+async def encode_one(tested, item):
+    return (await tested.encode("text", [item]))[0]
+
+
 def test_what_waits_is_encoded_together_and_each_gets_its_own():
     async def main():
         encoder = Encoder()
         tested = batcher(encoder)
         tested.start()
-        first = asyncio.create_task(tested.encode("text", "a"))
+        first = asyncio.create_task(encode_one(tested, "a"))
         await settled()  # the first is with the encoder, and the others gather
-        others = [asyncio.create_task(tested.encode("text", "x" * n)) for n in range(2, 8)]
+        others = [asyncio.create_task(encode_one(tested, "x" * n)) for n in range(2, 8)]
         await settled()
         encoder.go.set()
         codes = await asyncio.gather(first, *others)
@@ -242,7 +246,7 @@ def test_one_bad_item_fails_alone():
         tested = batcher(encoder, wait_ms=50.0)
         tested.start()
         answers = await asyncio.gather(
-            *(tested.encode("text", word) for word in ("a", "bad", "ccc")), return_exceptions=True
+            *(encode_one(tested, word) for word in ("a", "bad", "ccc")), return_exceptions=True
         )
         await tested.stop()
         return answers
@@ -259,9 +263,9 @@ def test_items_of_one_request_take_one_place_and_leave_room_between_them():
         encoder = Encoder()
         tested = batcher(encoder, max_queue=2)
         tested.start()
-        many = asyncio.create_task(tested.encode_all("text", ["x" * n for n in range(1, 11)]))
+        many = asyncio.create_task(tested.encode("text", ["x" * n for n in range(1, 11)]))
         await settled()  # the first four are with the encoder
-        others = [asyncio.create_task(tested.encode("text", "x" * n)) for n in (20, 21)]
+        others = [asyncio.create_task(encode_one(tested, "x" * n)) for n in (20, 21)]
         await settled()  # and these fill the queue
         encoder.go.set()
         codes = await asyncio.gather(many, *others)
@@ -282,7 +286,7 @@ def test_a_bad_item_fails_its_own_request_only():
         tested = batcher(encoder, wait_ms=50.0)
         tested.start()
         answers = await asyncio.gather(
-            tested.encode_all("text", ["a", "bad"]), tested.encode_all("text", ["cc"]), return_exceptions=True
+            tested.encode("text", ["a", "bad"]), tested.encode("text", ["cc"]), return_exceptions=True
         )
         await tested.stop()
         return answers
@@ -296,10 +300,10 @@ def test_a_full_queue_is_told_at_once():
     async def main():
         encoder = Encoder()
         tested = batcher(encoder, max_queue=2)
-        tasks = [asyncio.create_task(tested.encode("text", "a")) for _ in range(2)]
+        tasks = [asyncio.create_task(encode_one(tested, "a")) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(ApiError) as refused:
-            await tested.encode("text", "b")
+            await encode_one(tested, "b")
         encoder.go.set()
         tested.start()
         await asyncio.gather(*tasks)
