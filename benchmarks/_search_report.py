@@ -71,10 +71,11 @@ def write_report(state: dict[str, Any], out: Path) -> None:
     lines = [
         "# Exact Hamming search against its peers",
         "",
-        "Written by `python benchmarks/search.py`. All contestants of a row took turns; times are medians in ms a",
-        "query. A ratio is the time of the better setting of FAISS IndexBinaryFlat over that of the contestant; in",
-        "brackets the ratio of the best turns, which a busy machine disturbs less. `load` is the machine's load when",
-        "a row began. Bars that are upper limits give the contestant's time over that of what it is compared with.",
+        "Written by `python benchmarks/search.py`. All contestants of a row took turns, in each an untimed run before",
+        "the timed ones; times are medians in ms a query. A ratio is the time of the better setting of FAISS",
+        "IndexBinaryFlat over that of the contestant; in brackets the ratio of the best runs, which a busy machine",
+        "disturbs less. `load` is the machine's load when a row began. Bars that are upper limits give the",
+        "contestant's time over that of what it is compared with.",
         "",
         *(f"* {key}: {value}" for key, value in machine.items()),
         f"* complete: {'yes' if state.get('complete') else 'no, further cells are missing'}",
@@ -126,7 +127,7 @@ def bar_rows(cells: list[dict[str, Any]]) -> list[str]:
 
 
 def verdict(bar: Bar, cell: dict[str, Any], cells: list[dict[str, Any]], least: float) -> str:
-    """Measured by medians (by best turns), the bar, and whether it is met."""
+    """Measured by medians (by best runs), the bar, and whether it is met."""
     got, best = (measured(bar, cell, cells, which) for which in ("median_ms", "best_ms"))
     if got is None or best is None:
         return "-"

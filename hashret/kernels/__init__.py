@@ -54,8 +54,7 @@ BACKENDS = Registry(
 
 _ORDER = ("native", "faiss", "numpy")
 _MODULES = ("native", "_faiss", "_numpy")
-_GATHER_BYTES = 1280  # gathering a row costs as much as a scan of these by the native back end,
-_FEW_OF = 64  # and as much as a search of 64 rows with a mask by another
+_FEW_OF = 64  # gathering a row costs as much as a search of 64 rows with a mask by FAISS or numpy,
 _FEW_OF_BATCH, _BATCH = 8, 16  # but fewer than N / 8 rows always pay where a batch of queries shares that cost
 _SAMPLE = 997  # of a long mask every 997th entry tells roughly how many it selects; counting takes half a scan
 _SPARSE = 32  # with fewer than N / 32 rows selected, most words of 8 rows are empty
@@ -258,9 +257,9 @@ def _fastest() -> str:
 
 def _gather(codes: Codes, mask: Mask, queries: int, backend: str) -> tuple[Codes, Mask | None, Any]:
     """What to search: all codes with the mask, or, where it selects few, those few and their rows."""
-    share = _FEW_OF if backend != "native" else max(1, _GATHER_BYTES // codes.shape[1])
-    if queries >= _BATCH:
-        share = _FEW_OF_BATCH
+    if backend == "native" and queries < _BATCH:
+        return codes, mask, None  # it looks at single rows where few are selected
+    share = _FEW_OF_BATCH if queries >= _BATCH else _FEW_OF
     some = mask if len(mask) < _SAMPLE << 7 else mask[::_SAMPLE]
     selected = int(np.count_nonzero(some)) * len(mask) // max(1, len(some))
     if selected * share >= len(mask):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +86,78 @@ def test_random_cases_at_every_level(level, truth, make_codes):
 @pytest.mark.parametrize("queries", [1, 7, 40])
 def test_threads_share_the_rows(level, truth, make_codes, queries):
     rng = np.random.default_rng(11)
-    codes, batch = make_codes(rng, 140_000 // 7, 512), make_codes(rng, queries, 512)
+    codes, batch = make_codes(rng, 70_000 if queries == 1 else 20_000, 512), make_codes(rng, queries, 512)
     batch[0] = codes[19_000]
     mask = rng.random(len(codes)) < 0.3
     for threads in (2, 3, 100):
         agrees(codes, batch, 20, truth, n_bits=512, threads=threads)
         agrees(codes, batch[:3], 20, truth, n_bits=512, mask=mask, radius=250, threads=threads)
+
+
+@needs_native
+def test_searches_at_once_share_the_threads(truth, make_codes):
+    """More searches than there are cores, each with more threads than that, while others end theirs."""
+    rng = np.random.default_rng(12)
+    codes, queries = make_codes(rng, 70_000, 512), make_codes(rng, 24, 512)
+    expected = truth(codes, queries, 5)
+
+    def search(first):
+        found = [
+            native.search(codes, queries[at : at + 1], 5, n_bits=512, rows_mask=None, radius=None, threads=1 + at % 7)
+            for at in range(first, 24, 8)
+        ]
+        return [np.concatenate(parts) for parts in zip(*found)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for first, (distances, rows) in enumerate(pool.map(search, range(8))):
+            np.testing.assert_array_equal(distances, expected[0][first::8])
+            np.testing.assert_array_equal(rows, expected[1][first::8])
+
+
+@needs_native
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_searches_with_threads_of_its_own(make_codes):
+    """The parent's do not survive the fork; the child neither hangs nor answers otherwise, nor does its own child."""
+    done = run(
+        """
+import os, signal, sys
+import numpy as np
+from hashret.kernels import native
+
+signal.alarm(60)  # a search that hangs ends here
+codes = np.random.default_rng(1).integers(0, 256, (70_000, 64), np.uint8)
+
+def search():
+    found = native.search(codes, codes[:1], 9, n_bits=512, rows_mask=None, radius=None, threads=4)
+    return [part.tolist() for part in found]
+
+def generations(left, expected):
+    if left == 0:
+        return 0
+    child = os.fork()
+    if child == 0:
+        same = search() == expected
+        os._exit(generations(left - 1, expected) if same else 3)
+    again = search() == expected  # while the child searches
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if again else 4
+
+sys.exit(generations(3, search()))
+"""
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr)
+
+
+@needs_native
+@pytest.mark.parametrize("n_bits", [64, 100, 256])
+def test_masks_that_differ_from_chunk_to_chunk(level, truth, make_codes, n_bits):
+    """The first rows of a chunk say whether single rows are looked at, and may be unlike the others."""
+    rng = np.random.default_rng(14)
+    codes, queries = make_codes(rng, 20_000, n_bits), make_codes(rng, 2, n_bits)
+    at, share = np.arange(len(codes)), rng.random(len(codes))
+    within = at % 8192
+    for mask in (share < 0.01, within < 100, within >= 128, within == 8000, share < at / 20_000, at == 19_999):
+        agrees(codes, queries[:1], 7, truth, n_bits=n_bits, mask=mask, radius=n_bits // 2)
+        agrees(codes, queries, 400, truth, n_bits=n_bits, mask=mask)
 
 
 @needs_native

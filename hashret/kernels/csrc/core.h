@@ -100,6 +100,17 @@ HR_INLINE int hr_any_wanted(const uint8_t *mask, size_t n) {
     return 0;
 }
 
+/* The 64 bytes of a mask as bits. */
+HR_INLINE uint64_t hr_bits_of_64(const uint8_t *mask) {
+    uint64_t bits = 0;
+    for (int i = 0; i < 64; i += 8) { /* eight bytes to eight bits */
+        uint64_t eight = hr_word(mask + i);
+        eight = ((eight & 0x7f7f7f7f7f7f7f7fu) + 0x7f7f7f7f7f7f7f7fu) | eight;
+        bits |= ((eight >> 7 & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i;
+    }
+    return bits;
+}
+
 /* Look at rows one by one; `mask` has a byte for each row or is NULL, and only near rows have theirs looked at. */
 HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t words, const uint64_t *query,
                             const uint8_t *mask, uint64_t first, hr_selection *selection) {
@@ -135,6 +146,9 @@ typedef struct {
                    size_t stride, size_t n_queries, const uint64_t *mask, uint64_t first, uint8_t *tables,
                    hr_selection *selections);
     void (*lay_out)(const uint64_t *query, uint32_t n_bits, uint32_t below, uint16_t *offsets);
+
+    /* One bit for each of the `n` bytes of a mask, in whole words; returns how many are set. */
+    size_t (*bits)(const uint8_t *mask, size_t n, uint64_t *bits);
 } hr_level;
 
 /* Those of some rows that are within `limit` of the query, with their distances; returns how many. The codes are

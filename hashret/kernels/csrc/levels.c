@@ -1,5 +1,4 @@
-/* The SIMD levels of the extension and which of them this machine can run. Must not know of threads, masks of bytes or
- * Python. */
+/* The SIMD levels of the extension and which of them this machine can run. Must not know of threads or Python. */
 #include "core.h"
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -25,6 +24,12 @@ static void scan_plain(const uint8_t *rows, size_t n, size_t words, const uint64
                        uint64_t first, hr_selection *selection) {
     hr_scan_rows(rows, 0, n, words, query, mask, first, selection);
 }
+
+#define NAME(x) x##_plain
+#define M_BITS(p) hr_bits_of_64(p)
+#include "mask.inc"
+#undef NAME
+#undef M_BITS
 
 static size_t within_limit_plain(const uint8_t *codes, size_t n_bytes, const uint32_t *rows, size_t n,
                                  const uint64_t *query, uint32_t limit, hr_near *near) {
@@ -122,15 +127,15 @@ HR_TARGET_END
 
 #endif
 
-static const hr_level level_scalar = {.name = "scalar", .scan = scan_plain};
+static const hr_level level_scalar = {.name = "scalar", .scan = scan_plain, .bits = bits_plain};
 #if defined(HR_X86)
-static const hr_level level_popcnt = {.name = "scalar", .scan = scan_popcnt};
-static const hr_level level_sse2 = {"sse2", 128, {12, 12, 12}, unit_bytes_128, scan_popcnt, NULL, sliced_128, lay_out_128};
-static const hr_level level_avx2 = {"avx2", 256, {4, 6, 6}, unit_bytes_256, scan_256, NULL, sliced_256, lay_out_256};
-static const hr_level level_avx512 = {"avx512", 512, {4, 6, 6}, unit_bytes_512, scan_512, NULL, sliced_512, lay_out_512};
-static const hr_level level_vpopcnt = {"vpopcnt", 512, {100, 32, 32}, unit_bytes_vp, scan_vp, columns_vp, sliced_vp, lay_out_vp};
+static const hr_level level_popcnt = {.name = "scalar", .scan = scan_popcnt, .bits = bits_plain};
+static const hr_level level_sse2 = {"sse2", 128, {12, 12, 12}, unit_bytes_128, scan_popcnt, NULL, sliced_128, lay_out_128, bits_plain};
+static const hr_level level_avx2 = {"avx2", 256, {4, 6, 6}, unit_bytes_256, scan_256, NULL, sliced_256, lay_out_256, bits_256};
+static const hr_level level_avx512 = {"avx512", 512, {4, 6, 6}, unit_bytes_512, scan_512, NULL, sliced_512, lay_out_512, bits_512};
+static const hr_level level_vpopcnt = {"vpopcnt", 512, {100, 32, 32}, unit_bytes_vp, scan_vp, columns_vp, sliced_vp, lay_out_vp, bits_vp};
 #elif defined(HR_NEON)
-static const hr_level level_neon = {"neon", 128, {8, 8, 8}, unit_bytes_128, scan_plain, NULL, sliced_128, lay_out_128};
+static const hr_level level_neon = {"neon", 128, {8, 8, 8}, unit_bytes_128, scan_plain, NULL, sliced_128, lay_out_128, bits_plain};
 #endif
 
 const hr_level *hr_levels[8];

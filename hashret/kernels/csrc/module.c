@@ -4,6 +4,7 @@
 #include <Python.h>
 
 #include "outputs.h"
+#include "threads.h"
 
 typedef struct {
     Py_buffer codes, queries, mask;
@@ -186,5 +187,6 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__native(void) {
     hr_levels_find();
+    hr_threads_prepare();
     return PyModule_Create(&definition);
 }

@@ -8,16 +8,22 @@
  */
 #include "search.h"
 
-#ifndef _WIN32
-#define HR_THREADS 1
-#include <pthread.h>
+#include "threads.h"
+
+#if defined(__GNUC__) || defined(__clang__)
+#define NEXT_CHUNK(job) __atomic_fetch_add(&(job)->next_chunk, 1, __ATOMIC_RELAXED)
+#else
+#define NEXT_CHUNK(job) ((job)->next_chunk++) /* without threads */
 #endif
 
 enum {
     CHUNK_ROWS = 8192,          /* a multiple of every block and of 64 */
     TILE_QUERIES = 1024,        /* their layouts stay in the L2 cache at 256 bits */
     SCAN_BYTES = 16384,         /* rows that a few queries look at in turn; they stay in the L1 cache */
-    THREAD_BYTES = 1 << 20,     /* codes looked at (bytes x queries) that are worth a thread */
+    THREAD_BYTES = 4 << 20,     /* codes looked at (bytes x queries) that are worth a thread */
+    PICK_BYTES = 256,           /* a row by itself takes as long as a scan of these */
+    SAMPLE = 128,               /* rows of a chunk that tell roughly how many of it a mask selects */
+    PICKED = 256,               /* rows by themselves until nearer ones bring the limit down */
 };
 #define TILE_BYTES ((size_t)256 << 20) /* most memory that the selections of a tile take in a thread */
 
@@ -28,9 +34,6 @@ typedef struct {
     uint64_t *queries; /* of this tile, in whole words */
     int sliced, columns;
     size_t next_chunk, n_chunks;
-#ifdef HR_THREADS
-    pthread_mutex_t lock;
-#endif
 } job;
 
 typedef struct {
@@ -39,46 +42,13 @@ typedef struct {
     uint16_t *offsets;
     uint8_t *scratch, *padded;
     void *memory; /* that scratch and padded lie in */
-    int ok;
-#ifdef HR_THREADS
-    pthread_t thread;
-    int started;
-#endif
+    int began, ok;
 } worker;
 
-static size_t take_chunk(job *job) {
-#ifdef HR_THREADS
-    pthread_mutex_lock(&job->lock);
-    size_t chunk = job->next_chunk < job->n_chunks ? job->next_chunk++ : job->n_chunks;
-    pthread_mutex_unlock(&job->lock);
-    return chunk;
-#else
-    return job->next_chunk < job->n_chunks ? job->next_chunk++ : job->n_chunks;
-#endif
-}
-
-/* One bit a row; returns whether any is set. Bits past the last row are zero. */
-static int mask_bits(const uint8_t *mask, size_t n, uint64_t *bits) {
-    uint64_t any = 0;
-    for (size_t word = 0; word * 64 < n; word++) {
-        uint64_t value = 0;
-        size_t rows = n - word * 64 < 64 ? n - word * 64 : 64;
-        if (mask == NULL) {
-            value = rows == 64 ? ~(uint64_t)0 : ((uint64_t)1 << rows) - 1;
-        } else {
-            const uint8_t *from = mask + word * 64;
-            size_t row = 0;
-            for (; row + 8 <= rows; row += 8) { /* eight bytes to eight bits */
-                uint64_t eight = hr_word(from + row);
-                eight = ((eight & 0x7f7f7f7f7f7f7f7fu) + 0x7f7f7f7f7f7f7f7fu) | eight;
-                value |= ((eight >> 7 & 0x0101010101010101u) * 0x0102040810204080u >> 56) << row;
-            }
-            for (; row < rows; row++) value |= (uint64_t)(from[row] != 0) << row;
-        }
-        bits[word] = value;
-        any |= value;
-    }
-    return any != 0;
+/* A bit for each of n rows. */
+static void all_bits(size_t n, uint64_t *bits) {
+    memset(bits, 0xff, n / 64 * 8);
+    if (n % 64) bits[n / 64] = ((uint64_t)1 << n % 64) - 1;
 }
 
 static void copy_rows(const uint8_t *from, size_t n, size_t n_bytes, size_t words, uint8_t *to) {
@@ -86,6 +56,38 @@ static void copy_rows(const uint8_t *from, size_t n, size_t n_bytes, size_t word
         uint8_t *code = to + row * words * 8;
         memcpy(code, from + row * n_bytes, n_bytes);
         memset(code + n_bytes, 0, words * 8 - n_bytes);
+    }
+}
+
+/* Whether so few of the first rows of a chunk are set that the others are worth a look at their bits. */
+static int selective(const job *job, const uint8_t *mask, size_t n, uint64_t *bits) {
+    return job->level->bits(mask, n, bits) * PICK_BYTES < 2 * n * job->request->n_bytes;
+}
+
+/* Look at single rows of a chunk, those whose bits are set, for a few queries. */
+static void search_picked(worker *w, const uint8_t *rows, size_t n, const uint64_t *bits, uint64_t first) {
+    const job *job = w->job;
+    uint32_t picked[CHUNK_ROWS + 2];
+    size_t count = 0;
+    for (size_t word = 0; word * 64 < n; word++) {
+        uint64_t left = bits[word];
+        uint32_t at = (uint32_t)word * 64;
+        for (int i = 0; i < 2; i++, left &= left - 1) { /* no branches: how many of 64 are set is anyone's guess */
+            picked[count] = at + HR_LOWEST(left | (uint64_t)1 << 63);
+            count += left != 0;
+        }
+        for (; left; left &= left - 1) picked[count++] = at + HR_LOWEST(left);
+    }
+    for (size_t q = 0; q < job->tile; q++) {
+        hr_selection *selection = &w->selections[q];
+        const uint64_t *query = job->queries + q * job->words;
+        for (size_t from = 0; from < count && selection->below; from += PICKED) {
+            hr_near near[PICKED];
+            size_t some = count - from < PICKED ? count - from : PICKED;
+            some = hr_within_limit_now(rows, job->request->n_bytes, picked + from, some, query, selection->below - 1, near);
+            for (size_t i = 0; i < some; i++)
+                if (near[i].distance < selection->below) hr_keep(selection, near[i].distance, first + near[i].row);
+        }
     }
 }
 
@@ -98,10 +100,15 @@ static void search_chunk(worker *w, size_t chunk) {
     const uint8_t *rows = request->codes + first * request->n_bytes;
     const uint8_t *mask = request->mask == NULL ? NULL : request->mask + first;
     uint64_t bits[CHUNK_ROWS / 64 + 8] = {0};
-    if (job->sliced) {
-        if (!mask_bits(mask, n, bits)) return;
-    } else if (mask != NULL && !hr_any_wanted(mask, n)) {
-        return;
+    if (mask == NULL) {
+        if (job->sliced) all_bits(n, bits);
+    } else if (job->sliced || selective(job, mask, n < SAMPLE ? n : SAMPLE, bits)) {
+        size_t wanted = level->bits(mask, n, bits);
+        if (!wanted) return;
+        if (!job->sliced && wanted * PICK_BYTES < n * request->n_bytes) {
+            search_picked(w, rows, n, bits, first);
+            return;
+        }
     }
     if (request->n_bytes != words * 8) {
         copy_rows(rows, n, request->n_bytes, words, w->padded);
@@ -172,14 +179,14 @@ static void worker_close(worker *w, size_t tile) {
     free(w->memory);
 }
 
-static void *work(void *argument) {
-    worker *w = argument;
+static void work(void *workers, int part) {
+    worker *w = (worker *)workers + part;
+    w->began = 1;
     w->ok = worker_open(w, w->job);
-    if (!w->ok) return NULL;
-    for (size_t chunk; (chunk = take_chunk(w->job)) < w->job->n_chunks;) search_chunk(w, chunk);
+    if (!w->ok) return;
+    for (size_t chunk; (chunk = NEXT_CHUNK(w->job)) < w->job->n_chunks;) search_chunk(w, chunk);
     for (size_t q = 0; q < w->job->tile; q++)
         if (w->selections[q].failed) w->ok = 0;
-    return NULL;
 }
 
 /* The sorted keys of each thread to those of the query. */
@@ -231,22 +238,13 @@ static int search_tile(job *job, int threads, size_t first, hr_receive receive, 
     memset(workers, 0, sizeof workers);
     job->next_chunk = 0;
     for (int i = 0; i < threads; i++) workers[i].job = job;
-#ifdef HR_THREADS
-    if (pthread_mutex_init(&job->lock, NULL) != 0) return 0;
-    for (int i = 1; i < threads; i++)
-        workers[i].started = pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0;
-#endif
-    work(&workers[0]);
-    int ok = workers[0].ok, n_workers = 1;
-#ifdef HR_THREADS
-    for (int i = 1; i < threads; i++) {
-        if (!workers[i].started) continue; /* the others did its chunks */
-        pthread_join(workers[i].thread, NULL);
+    hr_together(threads, work, workers);
+    int ok = 1, n_workers = 0;
+    for (int i = 0; i < threads; i++) {
+        if (!workers[i].began) continue; /* the others did its chunks */
         ok &= workers[i].ok;
         workers[n_workers++] = workers[i];
     }
-    pthread_mutex_destroy(&job->lock);
-#endif
     if (ok) ok = deliver(workers, n_workers, job->tile, first, receive, context);
     for (int i = 0; i < n_workers; i++) worker_close(&workers[i], job->tile);
     return ok;

@@ -1,0 +1,14 @@
+/* One piece of work for several threads; see threads.c. */
+#ifndef HASHRET_THREADS_H
+#define HASHRET_THREADS_H
+
+typedef void (*hr_share)(void *context, int part);
+
+/* Call share(context, 0) in this thread, and share(context, 1), … up to parts - 1 in others that get to it before this
+ * one is done. Returns when all that began have ended; a share must be able to do without the others. */
+void hr_together(int parts, hr_share share, void *context);
+
+/* Once, before anything else: threads do not survive a fork, so a child begins without any. */
+void hr_threads_prepare(void);
+
+#endif
