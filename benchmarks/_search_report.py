@@ -23,7 +23,7 @@ class Bar(NamedTuple):
         when: conditions on the cell.
         bars: at 64, 128, 256 bits: the least ratio (time of the others over its own), or the largest time over theirs;
             0 where there is none, and the figure only says what the machine can do.
-        most: whether it is the latter.
+        most: whether ``bars`` are the largest times.
     """
 
     what: str
@@ -44,7 +44,7 @@ BARS = (
     Bar("one query, 2 threads", "native", FAISS, {**TWO, "n": SMALL}, (6, 2.8, 2.2)),
     Bar("one query, MIH", "mih", FAISS, {**ONE, "n": (10**7,), "data": ("clustered",)}, (100, 60, 40)),
     Bar("one query, 2 threads over 1", "native", OWN, {**TWO, "n": LARGE}, (1.8, 1.8, 1.8)),
-    Bar("reading alone, 2 threads over 1", "reading the codes", OWN, {**TWO, "n": LARGE}, (0, 0, 0)),
+    Bar("reading (numpy), 2 threads over 1", "reading the codes", OWN, {**TWO, "n": (10**7,)}, (0, 0, 0)),
     Bar("one query: time over reading", "native", ("reading the codes",), {**ONE, "n": LARGE}, (1.2, 1.2, 1.2), True),
     Bar("mask of 1 %: time over none", "native, masked", ("native",), {**ONE, "n": SMALL}, (1, 1, 1), True),
     Bar("auto over better, 1 query", "auto", ("native", "mih"), {**ONE, "n": LARGE}, (1.15, 1.15, 1.15), True),
@@ -76,8 +76,10 @@ def write_report(state: dict[str, Any], out: Path) -> None:
         "Written by `python benchmarks/search.py`. All contestants of a row took turns, in each an untimed run before",
         "the timed ones; times are medians in ms a query. A ratio is the time of the better setting of FAISS",
         "IndexBinaryFlat over that of the contestant; in brackets the ratio of the best runs, which a busy machine",
-        "disturbs less. `load` is the machine's load when a row began. Bars that are upper limits give the",
-        "contestant's time over that of what it is compared with.",
+        "disturbs less (a fast contestant has more runs to be lucky in). `load` is the machine's load when a row",
+        "began. Bars that are upper limits give the contestant's time over that of what it is compared with. Rows with",
+        "a star are of an earlier form of the benchmark, without the untimed runs: there each contestant finds the",
+        "caches as the one before it left them.",
         "",
         *(f"* {key}: {value}" for key, value in machine.items()),
         f"* complete: {'yes' if state.get('complete') else 'no, further cells are missing'}",
@@ -168,7 +170,8 @@ def mih_rows(cells: list[dict[str, Any]]) -> list[str]:
 
 def row(cell: dict[str, Any], names: list[str]) -> str:
     """One line of the large table."""
-    shown = [cell["data"], f"{cell['n']:,}", *(str(cell[key]) for key in ("bits", "k", "batch", "threads"))]
+    star = " *" if any("turns" in timed for timed in cell["peers"].values()) else ""
+    shown = [cell["data"] + star, f"{cell['n']:,}", *(str(cell[key]) for key in ("bits", "k", "batch", "threads"))]
     shown.append(f"{cell['load']:.1f}")
     for name in names:
         timed = cell["peers"].get(name)

@@ -7,9 +7,10 @@
 
 Writes search.json, search.md and search.png into --out. In a cell (data, N, bits, k, batch, threads) all contestants
 take turns, so that a busy machine hits them alike. In a turn one runs untimed first and then up to 8 times for up to
-20 ms, each run with queries of its own: so each finds its own memory in the caches as far as it fits, as between the
-queries of one program, whoever came before it. The median and the best of all runs are kept, in ms a query. The ratio
-of the bars is the median of the better setting of FAISS IndexBinaryFlat over ours.
+20 ms, with other queries each time as far as there are so many: so each finds its own memory in the caches as far as
+it fits, and its threads awake, as between the queries of one program, whoever came before it. The median and the best
+of all runs are kept, in ms a query. The ratio of the bars is the median of the better setting of FAISS IndexBinaryFlat
+over ours.
 """
 
 from __future__ import annotations

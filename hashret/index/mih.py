@@ -39,7 +39,7 @@ SCAN_WORD_NS = (0.05, 0.25)
 """Of a scan, for 8 bytes of a code: arithmetic that every query has, and reading that a batch has once."""
 
 _NO_EXTENSION = "the C extension is not built"
-_SELECTIVE = 8  # a mask that selects fewer than N / 8 rows: gathering those is the fastest
+_SELECTIVE = 8  # a mask that selects fewer than N / 8 rows: a scan of those is the fastest
 
 
 @dataclass(frozen=True)

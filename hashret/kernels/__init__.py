@@ -1,6 +1,6 @@
 """Hamming distances and exact nearest codes, by one of several back ends that give the same answer byte for byte.
 
-    search, range_search ─► checks ─► selective masks become gathered rows ─► back end: native | faiss | numpy
+    search, range_search ─► checks ─► selective masks may become gathered rows ─► back end: native | faiss | numpy
 
 The back end is chosen by the argument ``backend``, or else by the environment variable HASHRET_BACKEND, or else
 ("auto") is the first of native, faiss, numpy that can run here. A further one is a module with the functions of

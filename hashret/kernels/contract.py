@@ -2,8 +2,8 @@
 
 A back end is a module (or any object) with the functions of ``Backend``. It gets arguments that were checked here
 and may trust them: C-contiguous codes and queries of one width with zero padding bits, ``k`` from 1 to N, at least one
-code and one query. Whatever is easier done once for all (bad input, no codes, padding, selective masks) is done
-in ``hashret.kernels`` around it. Must not know how distances are computed.
+code and one query. Whatever is easier done once for all (bad input, no codes, padding, what a selective mask
+leaves of many) is done in ``hashret.kernels`` around it. Must not know how distances are computed.
 """
 
 from __future__ import annotations

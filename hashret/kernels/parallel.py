@@ -1,6 +1,7 @@
 """Work divided among threads, for back ends whose inner loops release the GIL.
 
-The threads live for one call only: a pool that outlives it would not survive a fork. Must not know what is done.
+The threads live for one call only: a pool of Python's that outlives it would not survive a fork (the C extension has
+threads of its own, which end at one). Must not know what is done.
 """
 
 from __future__ import annotations

@@ -86,19 +86,38 @@ def test_random_cases_at_every_level(level, truth, make_codes):
 @pytest.mark.parametrize("queries", [1, 7, 40])
 def test_threads_share_the_rows(level, truth, make_codes, queries):
     rng = np.random.default_rng(11)
-    codes, batch = make_codes(rng, 70_000 if queries == 1 else 20_000, 512), make_codes(rng, queries, 512)
-    batch[0] = codes[19_000]
+    codes, batch = make_codes(rng, {1: 270_000, 7: 40_000, 40: 33_000}[queries], 512), make_codes(rng, queries, 512)
+    batch[0] = codes[19_000]  # 16 MB of looks and more: five threads are worth it
     mask = rng.random(len(codes)) < 0.3
-    for threads in (2, 3, 100):
+    for threads in (2, 100):
         agrees(codes, batch, 20, truth, n_bits=512, threads=threads)
-        agrees(codes, batch[:3], 20, truth, n_bits=512, mask=mask, radius=250, threads=threads)
+    agrees(codes, batch[:3], 20, truth, n_bits=512, mask=mask, radius=250, threads=3)
+
+
+@needs_native
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="nothing here lists threads")
+@pytest.mark.parametrize(
+    ("rows", "queries", "threads"), [(1000, 1, 1), (270_000, 1, 5), (33_000, 40, 5), (33_000, 40, 3)]
+)
+def test_as_many_threads_as_a_search_is_worth(rows, queries, threads):
+    code = f"""
+import os
+import numpy as np
+from hashret.kernels import native
+
+codes = np.zeros(({rows}, 64), np.uint8)
+before = len(os.listdir("/proc/self/task"))
+native.search(codes, codes[:{queries}], 9, n_bits=512, rows_mask=None, radius=None, threads={threads})
+print(len(os.listdir("/proc/self/task")) - before + 1)
+"""
+    assert run(code).stdout == f"{threads}\n"
 
 
 @needs_native
 def test_searches_at_once_share_the_threads(truth, make_codes):
-    """More searches than there are cores, each with more threads than that, while others end theirs."""
+    """More searches than there are cores, many with more threads than that, while others end theirs."""
     rng = np.random.default_rng(12)
-    codes, queries = make_codes(rng, 70_000, 512), make_codes(rng, 24, 512)
+    codes, queries = make_codes(rng, 270_000, 512), make_codes(rng, 24, 512)
     expected = truth(codes, queries, 5)
 
     def search(first):
@@ -117,15 +136,20 @@ def test_searches_at_once_share_the_threads(truth, make_codes):
 @needs_native
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_fork_searches_with_threads_of_its_own(make_codes):
-    """The parent's do not survive the fork; the child neither hangs nor answers otherwise, nor does its own child."""
+    """The parent's do not survive the fork; the child neither hangs nor answers otherwise, nor does its own child.
+
+    The extension is loaded a second time before, under another name, which must not watch forks twice.
+    """
     done = run(
         """
-import os, signal, sys
+import importlib.util, os, signal, sys
 import numpy as np
 from hashret.kernels import native
 
+spec = importlib.util.spec_from_file_location("again._native", native.extension().__file__)
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
 signal.alarm(60)  # a search that hangs ends here
-codes = np.random.default_rng(1).integers(0, 256, (70_000, 64), np.uint8)
+codes = np.random.default_rng(1).integers(0, 256, (270_000, 64), np.uint8)
 
 def search():
     found = native.search(codes, codes[:1], 9, n_bits=512, rows_mask=None, radius=None, threads=4)
@@ -136,6 +160,7 @@ def generations(left, expected):
         return 0
     child = os.fork()
     if child == 0:
+        signal.alarm(60)
         same = search() == expected
         os._exit(generations(left - 1, expected) if same else 3)
     again = search() == expected  # while the child searches
@@ -158,6 +183,25 @@ def test_masks_that_differ_from_chunk_to_chunk(level, truth, make_codes, n_bits)
     for mask in (share < 0.01, within < 100, within >= 128, within == 8000, share < at / 20_000, at == 19_999):
         agrees(codes, queries[:1], 7, truth, n_bits=n_bits, mask=mask, radius=n_bits // 2)
         agrees(codes, queries, 400, truth, n_bits=n_bits, mask=mask)
+
+
+@needs_native
+def test_masks_of_any_bytes(level, truth, make_codes):
+    """What is not 0 is wanted, as numpy has it, also where a mask is a view of other bytes."""
+    rng = np.random.default_rng(15)
+    codes, queries = make_codes(rng, 1000, 64), make_codes(rng, 30, 64)
+    for share in (0.01, 0.5):
+        mask = (rng.integers(1, 256, 1000, np.uint8) * (rng.random(1000) < share)).view(np.bool_)
+        for some in (queries[:1], queries):
+            agrees(codes, some, 7, truth, n_bits=64, mask=mask)
+
+
+@needs_native
+@pytest.mark.parametrize("share", [0.1, 0.9, 1.0])
+def test_masks_of_wide_codes(level, truth, make_codes, share):
+    rng = np.random.default_rng(16)
+    codes, queries = make_codes(rng, 8300, 4096), make_codes(rng, 1, 4096)
+    agrees(codes, queries, 5, truth, n_bits=4096, mask=rng.random(len(codes)) < share)
 
 
 @needs_native
@@ -201,9 +245,8 @@ def test_buffers_that_do_not_fit_are_refused():
 
 
 def run(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, cwd=ROOT, capture_output=True, text=True
-    )
+    command, environment = [sys.executable, "-c", code], os.environ | environment
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 @needs_native

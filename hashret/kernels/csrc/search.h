@@ -9,7 +9,7 @@ typedef struct {
     size_t n_rows, n_bytes;
     const uint8_t *queries; /* n_queries of n_bytes */
     size_t n_queries;
-    const uint8_t *mask; /* n_rows of 0 or 1; NULL = all */
+    const uint8_t *mask; /* n_rows bytes, 0 = left out; NULL = all */
     uint32_t n_bits;
     uint32_t below; /* radius + 1 */
     size_t wanted;  /* k, or SIZE_MAX for all */

@@ -1,3 +1,5 @@
+#define _POSIX_C_SOURCE 200809L /* clock_gettime and signal sets, which -std=c11 hides */
+
 /* Threads that stay between searches.
  *
  * To wake a thread takes some 30 microseconds, and to make one 100 to 5,000, as the system finds it a core; a search of
@@ -7,7 +9,8 @@
  *   hr_together ─► its task is listed, one thread is woken ─► it takes a part and wakes two more
  *        └──► part 0 in this thread ─► the task is taken off the list ─► the parts that have begun end
  *
- * Must not know what is done.
+ * They end after 2 seconds without work, also because Python warns of a fork beside other threads. Must not know what is
+ * done.
  */
 #include "threads.h"
 
@@ -28,7 +31,10 @@ void hr_together(int parts, hr_share share, void *context) {
 #include <signal.h>
 #include <time.h>
 
-enum { MOST = 63, LINGER_S = 2 };
+enum {
+    MOST = 63,    /* beside the caller's: a search divides its rows among 64 at most */
+    LINGER_S = 2, /* a program that searches now and then keeps no threads */
+};
 
 typedef struct task {
     hr_share share;
@@ -80,21 +86,29 @@ static void *serve(void *unused) {
     return NULL;
 }
 
-/* Make what lacks, with the lock held; without threads this one does it all. */
-static void make(int wanted) {
+/* Make `count` threads that were counted already; those that cannot be made are not missed. */
+static void make(int count) {
     pthread_attr_t detached;
-    sigset_t all, before;
-    if (wanted <= idle || pthread_attr_init(&detached) != 0) return;
-    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all); /* signals are for the threads of the program */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (int lacking = wanted - idle; lacking > 0 && threads < MOST; lacking--) {
-        pthread_t made;
-        if (pthread_create(&made, &detached, serve, NULL) != 0) break;
-        threads++;
+    sigset_t blocked, before;
+    int made = 0;
+    if (count < 1) return;
+    sigfillset(&blocked); /* signals are for the threads of the program, but for a thread's own faults */
+    sigdelset(&blocked, SIGSEGV);
+    sigdelset(&blocked, SIGBUS);
+    sigdelset(&blocked, SIGFPE);
+    sigdelset(&blocked, SIGILL);
+    if (pthread_attr_init(&detached) == 0) {
+        pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+        pthread_sigmask(SIG_SETMASK, &blocked, &before);
+        for (pthread_t thread; made < count && pthread_create(&thread, &detached, serve, NULL) == 0;) made++;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_attr_destroy(&detached);
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&detached);
+    if (made < count) {
+        pthread_mutex_lock(&lock);
+        threads -= count - made;
+        pthread_mutex_unlock(&lock);
+    }
 }
 
 void hr_together(int parts, hr_share share, void *context) {
@@ -106,9 +120,12 @@ void hr_together(int parts, hr_share share, void *context) {
     pthread_mutex_lock(&lock);
     own.after = tasks;
     tasks = &own;
-    make(parts - 1);
+    int lacking = parts - 1 - idle;
+    if (lacking > MOST - threads) lacking = MOST - threads;
+    if (lacking > 0) threads += lacking;
     pthread_mutex_unlock(&lock);
     pthread_cond_signal(&listed);
+    make(lacking);
     share(context, 0);
     pthread_mutex_lock(&lock);
     own.next = own.parts;
@@ -129,6 +146,11 @@ static void in_child(void) {
     threads = idle = 0;
 }
 
-void hr_threads_prepare(void) { pthread_atfork(before_fork, after_fork, in_child); }
+static void watch_forks(void) { pthread_atfork(before_fork, after_fork, in_child); }
+
+void hr_threads_prepare(void) { /* twice would take the lock twice */
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+}
 
 #endif
