@@ -148,12 +148,8 @@ class MIHIndex:
         hits = Hits(np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int64))
         stats = np.zeros((len(queries), 4), np.int64)
         inside = None if mask is None else mask[: tables.count]
-
-        def part(start: int, end: int) -> None:
-            out = hits.distances[start:end], hits.rows[start:end], stats[start:end]
-            self._call(tables, codes, queries[start:end], k, inside, limit, len(queries), *out)
-
-        in_threads(part, pieces(len(queries), get_num_threads()))
+        threads = get_num_threads()
+        self._call(tables, codes, queries, k, inside, limit, len(queries), threads, hits.distances, hits.rows, stats)
         probed = stats[:, 0] == 1
         self.last = _stats(stats)
         if self.last.scanned == 0 and len(codes) == tables.count:
@@ -191,7 +187,7 @@ class MIHIndex:
 
         def part(start: int, end: int) -> tuple[_Triples, int]:
             out = None, None, stats[start:end]
-            found = self._call(tables, codes, queries[start:end], 0, inside, radius, len(queries), *out)
+            found = self._call(tables, codes, queries[start:end], 0, inside, radius, len(queries), 1, *out)
             arrays = (np.frombuffer(a, t) for a, t in zip(found, (np.int64, np.int32, np.int64)))
             return _triples(RangeHits(*arrays), np.arange(start, end)), start
 
@@ -297,6 +293,7 @@ class MIHIndex:
         mask: Mask | None,
         radius: int,
         batch: int,
+        threads: int,
         *out: Any,
     ) -> Any:
         always, once = SCAN_WORD_NS
@@ -306,7 +303,7 @@ class MIHIndex:
         known = codes[: tables.count]
         try:
             return native.extension().mih_search(
-                known, queries, k, mask, self.n_bits, radius, tables.parts, costs, *out
+                known, queries, k, mask, self.n_bits, radius, tables.parts, costs, threads, *out
             )
         except ValueError as error:
             raise CorruptError(

@@ -5,6 +5,12 @@
 
 #include "mih.h"
 #include "outputs.h"
+#include "threads.h"
+
+enum {
+    THREADS = 64,
+    QUERIES = 4, /* that are worth a thread: each takes as long as to wake one */
+};
 
 PyObject *hr_py_mih_build(PyObject *self, PyObject *args) {
     (void)self;
@@ -61,16 +67,48 @@ wrong:
     return 0;
 }
 
-/* mih_search(codes, queries, k, mask, n_bits, radius, tables, (scan_ns, probe_ns, candidate_ns), distances, rows, stats)
+typedef struct {
+    const hr_mih *index;
+    const uint8_t *queries;
+    size_t n_queries, next;
+    hr_receive receive;
+    void *context;
+    int64_t *stats;
+    hr_mih_end ends[THREADS];
+} batch;
+
+static void answer(void *context, int part) {
+    batch *b = context;
+    for (size_t q; b->ends[part] == HR_MIH_DONE && (q = HR_TAKE(b->next)) < b->n_queries;) {
+        int64_t *of = b->stats + 4 * q;
+        hr_mih_result found;
+        hr_mih_end end = hr_mih_search(b->index, b->queries + q * b->index->n_bytes, &found);
+        of[0] = end == HR_MIH_DONE;
+        of[1] = (int64_t)found.probes;
+        of[2] = (int64_t)found.candidates;
+        of[3] = found.steps;
+        if (end == HR_MIH_SCAN) {
+            end = b->receive(b->context, q, NULL, 0) ? HR_MIH_DONE : HR_MIH_MEMORY;
+        } else if (end == HR_MIH_DONE) {
+            if (!b->receive(b->context, q, found.keys, found.n)) end = HR_MIH_MEMORY;
+            free(found.keys);
+        }
+        b->ends[part] = end;
+    }
+}
+
+/* mih_search(codes, queries, k, mask, n_bits, radius, tables, (scan_ns, probe_ns, candidate_ns), threads, distances,
+ *            rows, stats)
  *
- * k = 0 asks for all within the radius; then distances and rows are None and (limits, distances, rows) is returned.
+ * k = 0 asks for all within the radius, in one thread; then distances and rows are None and (limits, distances, rows) is
+ * returned.
  * stats gets four int64 a query: 1 if it was answered and 0 if it is left to a scan, probes, candidates, steps. */
 PyObject *hr_py_mih_search(PyObject *self, PyObject *args) {
     (void)self;
     Py_buffer codes, queries, stats, mask = {0}, distances = {0}, rows = {0};
     PyObject *mask_object, *tables, *distances_object, *rows_object, *limits = NULL, *result = NULL;
     Py_ssize_t k;
-    int n_bits, radius;
+    int n_bits, radius, threads;
     hr_mih index;
     opened o;
     hr_within within = {NULL, NULL, 0, 0};
@@ -79,8 +117,9 @@ PyObject *hr_py_mih_search(PyObject *self, PyObject *args) {
     void *context = &nearest;
     memset(&index, 0, sizeof index);
     o.n_views = 0;
-    if (!PyArg_ParseTuple(args, "y*y*nOiiO(ddd)OOw*", &codes, &queries, &k, &mask_object, &n_bits, &radius, &tables,
-                          &index.scan_ns, &index.probe_ns, &index.candidate_ns, &distances_object, &rows_object, &stats))
+    if (!PyArg_ParseTuple(args, "y*y*nOiiO(ddd)iOOw*", &codes, &queries, &k, &mask_object, &n_bits, &radius, &tables,
+                          &index.scan_ns, &index.probe_ns, &index.candidate_ns, &threads, &distances_object, &rows_object,
+                          &stats))
         return NULL;
     if (n_bits < 1 || n_bits > HR_MAX_BITS || radius < 0 || k < 0) {
         PyErr_SetString(PyExc_ValueError, "n_bits must be from 1 to 4096, radius and k at least 0");
@@ -127,26 +166,18 @@ PyObject *hr_py_mih_search(PyObject *self, PyObject *args) {
         receive = hr_receive_within;
         context = &within;
     }
+    batch b = {.index = &index, .queries = queries.buf, .n_queries = n_queries, .receive = receive,
+               .context = context, .stats = stats.buf};
     hr_mih_end end = HR_MIH_DONE;
+    size_t worth = k ? (n_queries + QUERIES - 1) / QUERIES : 1;
+    if (threads > THREADS) threads = THREADS;
+    if (threads > 0 && (size_t)threads > worth) threads = (int)worth;
+    if (threads < 1) threads = 1;
     Py_BEGIN_ALLOW_THREADS
-    for (size_t q = 0; q < n_queries; q++) {
-        int64_t *of = (int64_t *)stats.buf + 4 * q;
-        hr_mih_result found;
-        end = hr_mih_search(&index, (const uint8_t *)queries.buf + q * index.n_bytes, &found);
-        of[0] = end == HR_MIH_DONE;
-        of[1] = (int64_t)found.probes;
-        of[2] = (int64_t)found.candidates;
-        of[3] = found.steps;
-        if (end == HR_MIH_SCAN) {
-            if (!receive(context, q, NULL, 0)) end = HR_MIH_MEMORY;
-            else end = HR_MIH_DONE;
-        } else if (end == HR_MIH_DONE) {
-            if (!receive(context, q, found.keys, found.n)) end = HR_MIH_MEMORY;
-            free(found.keys);
-        }
-        if (end != HR_MIH_DONE) break;
-    }
+    hr_together(threads, answer, &b);
     Py_END_ALLOW_THREADS
+    for (int part = 0; part < threads; part++)
+        if (b.ends[part] != HR_MIH_DONE) end = b.ends[part];
     if (end == HR_MIH_MEMORY) PyErr_NoMemory();
     else if (end == HR_MIH_DAMAGED) PyErr_SetString(PyExc_ValueError, "the tables are damaged");
     else result = k ? Py_NewRef(Py_None) : hr_within_tuple(&within, limits);

@@ -170,7 +170,7 @@ static PyMethodDef methods[] = {
     {"mih_build", hr_py_mih_build, METH_VARARGS,
      "mih_build(codes, n_bytes, from, width, starts, ids): a table of the rows by a substring, into the last two."},
     {"mih_search", hr_py_mih_search, METH_VARARGS,
-     "mih_search(codes, queries, k, mask, n_bits, radius, tables, costs, distances, rows, stats); see mih_module.c."},
+     "mih_search(codes, queries, k, mask, n_bits, radius, tables, costs, threads, distances, rows, stats); see mih_module.c."},
     {"levels", py_levels, METH_NOARGS, "The SIMD levels that this machine can run, the best one last."},
     {"level", py_level, METH_NOARGS, "The SIMD level in use."},
     {"set_level", py_set_level, METH_O, "Use another SIMD level, in all threads; not while a search runs."},

@@ -10,12 +10,6 @@
 
 #include "threads.h"
 
-#ifdef _WIN32 /* one thread, see threads.c */
-#define NEXT_CHUNK(job) ((job)->next_chunk++)
-#else
-#define NEXT_CHUNK(job) __atomic_fetch_add(&(job)->next_chunk, 1, __ATOMIC_RELAXED)
-#endif
-
 enum {
     CHUNK_ROWS = 8192,          /* a multiple of every block and of 64 */
     TILE_QUERIES = 1024,        /* their layouts stay in the L2 cache at 256 bits */
@@ -186,12 +180,12 @@ static void worker_close(worker *w, size_t tile) {
 
 static void work(void *workers, int part) {
     worker *w = (worker *)workers + part;
-    size_t chunk = NEXT_CHUNK(w->job);
+    size_t chunk = HR_TAKE(w->job->next_chunk);
     if (part && chunk >= w->job->n_chunks) return; /* the others have done it all */
     w->began = 1;
     w->ok = worker_open(w, w->job);
     if (!w->ok) return;
-    for (; chunk < w->job->n_chunks; chunk = NEXT_CHUNK(w->job)) search_chunk(w, chunk);
+    for (; chunk < w->job->n_chunks; chunk = HR_TAKE(w->job->next_chunk)) search_chunk(w, chunk);
     for (size_t q = 0; q < w->job->tile; q++)
         if (w->selections[q].failed) w->ok = 0;
 }
