@@ -46,7 +46,8 @@ def main() -> None:
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     state = load(options.out / "search.json")
-    state["machine"], state["options"] = machine(), {k: str(v) for k, v in vars(options).items()}
+    state["machine"] = machine()
+    state["options"] = {key: str(value) for key, value in vars(options).items() if key != "out"}
     for kind in options.kinds:
         for count in options.n:
             for n_bits in options.bits:
