@@ -17,7 +17,7 @@ typedef struct {
 typedef struct {
     const uint8_t *codes; /* n_rows of n_bytes; only those that the tables hold */
     size_t n_rows, n_bytes;
-    const uint8_t *mask; /* n_rows of 0 or 1; NULL = all */
+    const uint8_t *mask; /* n_rows bytes, 0 = left out; NULL = all */
     uint32_t n_bits, radius;
     size_t wanted; /* k, or SIZE_MAX for all */
     const hr_table *tables;

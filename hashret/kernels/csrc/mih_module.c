@@ -7,10 +7,7 @@
 #include "outputs.h"
 #include "threads.h"
 
-enum {
-    THREADS = 64,
-    QUERIES = 4, /* that are worth a thread: each takes as long as to wake one */
-};
+enum { QUERIES = 4 }; /* that are worth a thread: each takes as long as to wake one */
 
 PyObject *hr_py_mih_build(PyObject *self, PyObject *args) {
     (void)self;
@@ -74,7 +71,7 @@ typedef struct {
     hr_receive receive;
     void *context;
     int64_t *stats;
-    hr_mih_end ends[THREADS];
+    hr_mih_end ends[HR_THREADS];
 } batch;
 
 static void answer(void *context, int part) {
@@ -170,7 +167,7 @@ PyObject *hr_py_mih_search(PyObject *self, PyObject *args) {
                .context = context, .stats = stats.buf};
     hr_mih_end end = HR_MIH_DONE;
     size_t worth = k ? (n_queries + QUERIES - 1) / QUERIES : 1;
-    if (threads > THREADS) threads = THREADS;
+    if (threads > HR_THREADS) threads = HR_THREADS;
     if (threads > 0 && (size_t)threads > worth) threads = (int)worth;
     if (threads < 1) threads = 1;
     Py_BEGIN_ALLOW_THREADS

@@ -28,8 +28,7 @@ typedef struct {
     size_t words, tile, stride;
     uint64_t *queries; /* of this tile, in whole words */
     int sliced, columns;
-    size_t next_chunk, n_chunks;
-    size_t pick_bytes;
+    size_t next_chunk, n_chunks, pick_bytes;
 } job;
 
 typedef struct {
@@ -197,7 +196,7 @@ static int deliver(worker *workers, int n_workers, size_t tile, size_t first, hr
     size_t room = 0;
     int ok = 1;
     for (size_t q = 0; q < tile && ok; q++) {
-        size_t total = 0, parts[64][2];
+        size_t total = 0, parts[HR_THREADS][2];
         for (int i = 0; i < n_workers; i++) total += workers[i].selections[q].size;
         if (total > room || sorted == NULL) {
             room = total + 64;
@@ -235,7 +234,7 @@ static int deliver(worker *workers, int n_workers, size_t tile, size_t first, hr
 }
 
 static int search_tile(job *job, int threads, size_t first, hr_receive receive, void *context) {
-    worker workers[64];
+    worker workers[HR_THREADS];
     memset(workers, 0, sizeof workers);
     job->next_chunk = 0;
     for (int i = 0; i < threads; i++) workers[i].job = job;
@@ -271,7 +270,7 @@ int hr_search(const hr_request *request, hr_receive receive, void *context) {
         job.n_chunks = (request->n_rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
         copy_rows(request->queries + first * request->n_bytes, job.tile, request->n_bytes, words, (uint8_t *)queries);
         uint64_t worth = (uint64_t)request->n_rows * request->n_bytes * job.tile / THREAD_BYTES + 1;
-        size_t threads = request->threads < 64 ? (size_t)request->threads : 64;
+        size_t threads = request->threads < HR_THREADS ? (size_t)request->threads : HR_THREADS;
         if (threads > worth) threads = (size_t)worth;
         if (threads > job.n_chunks) threads = job.n_chunks;
         ok = search_tile(&job, threads < 1 ? 1 : (int)threads, first, receive, context);

@@ -31,10 +31,7 @@ void hr_together(int parts, hr_share share, void *context) {
 #include <signal.h>
 #include <time.h>
 
-enum {
-    MOST = 63,    /* beside the caller's: a search divides its rows among 64 at most */
-    LINGER_S = 2, /* a program that searches now and then keeps no threads */
-};
+enum { MOST = HR_THREADS - 1, LINGER_S = 2 }; /* beside the caller's; a program that searches now and then keeps none */
 
 typedef struct task {
     hr_share share;

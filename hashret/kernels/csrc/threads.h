@@ -2,6 +2,8 @@
 #ifndef HASHRET_THREADS_H
 #define HASHRET_THREADS_H
 
+enum { HR_THREADS = 64 }; /* that one piece of work is divided among, at most */
+
 typedef void (*hr_share)(void *context, int part);
 
 /* Call share(context, 0) in this thread, and share(context, 1), … up to parts - 1 in others that get to it before this
