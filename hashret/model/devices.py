@@ -1,4 +1,4 @@
-"""Where a model runs."""
+"""Where a model runs, and what that place computes in fast."""
 
 from __future__ import annotations
 
@@ -22,3 +22,13 @@ def pick_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"the device {name!r} cannot be used here ({reason}); try cpu or auto") from error
     return device
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether ``device`` has instructions for bfloat16, without which it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # an old torch, which does not tell
+        return False
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))

@@ -195,7 +195,7 @@ class RunConfig:
         data: what is read of the data set.
         selection: how the best epoch is chosen.
         teacher: a saved model whose float vectors the loss ``distillation`` follows; None: none.
-        precision: ``auto``: bfloat16 on a GPU that has it, else float32.
+        precision: of the towers in training; ``auto``: bfloat16 where the device has instructions for it, else float32.
         claims: by name, what the system says of its parts; ``benchmarks/systems.py`` looks whether it holds.
     """
 

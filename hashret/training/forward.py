@@ -11,6 +11,7 @@ from hashret.encoders import Encoded
 from hashret.errors import ConfigError
 from hashret.losses import BatchOutputs, Loss
 from hashret.model import CrossModalHasher
+from hashret.model.devices import has_bfloat16
 from hashret.model.outputs import TowerOutput
 from hashret.model.rescoring import required
 from hashret.training.config import RunConfig, Stage
@@ -124,7 +125,5 @@ class Forward:
 
 def autocast(hasher: CrossModalHasher, config: RunConfig) -> torch.autocast:
     """bfloat16 where the run's precision asks for it."""
-    device = hasher.device.type
-    wanted = config.precision
-    on = wanted == "bfloat16" or (wanted == "auto" and device == "cuda" and torch.cuda.is_bf16_supported())
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=on)
+    on = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(hasher.device))
+    return torch.autocast(hasher.device.type, dtype=torch.bfloat16, enabled=on)
