@@ -27,7 +27,7 @@ def pick_device(name: str) -> torch.device:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether ``device`` has instructions for bfloat16, without which it is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # an old torch, which does not tell
         return False
     found = torch.cpu.get_capabilities()

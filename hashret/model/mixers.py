@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hashret.errors import ConfigError
 from hashret.model.config import MixerConfig
+from hashret.model.lengths import length_groups
 
 
 class SelfMixer(nn.Module):
@@ -35,8 +37,19 @@ class SelfMixer(nn.Module):
         self.blocks = nn.TransformerEncoder(layer, config.layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        mixed: Tensor = self.blocks(tokens, src_key_padding_mask=~mask)
-        return mixed
+        if not self.training:
+            mixed: Tensor = self.blocks(tokens, src_key_padding_mask=~mask)
+            return mixed
+        groups = length_groups(mask)
+        parts = [
+            functional.pad(
+                self.blocks(tokens[rows, :length], src_key_padding_mask=~mask[rows, :length]),
+                (0, 0, 0, mask.shape[1] - length),
+            )
+            for rows, length in groups
+        ]
+        order = torch.cat([rows for rows, _ in groups])
+        return torch.cat(parts)[order.argsort()]
 
 
 class Mixing(nn.Module):

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from hashret.config import build
 from hashret.errors import ConfigError, CorruptError, InputError
-from hashret.model import CrossModalHasher, ModelConfig, Projected, RerankerConfig, TowerOutput
+from hashret.model import CrossModalHasher, ModelConfig, RerankerConfig, TowerOutput
 from hashret.model.mixers import CrossMixer
 from hashret.model.rerankers import RERANKERS, Reranker
 from hashret.model.rerankers.graph import ReasoningStep, Similarity, attended
@@ -160,6 +160,14 @@ def test_a_score_depends_on_its_own_pair_alone(kind):
     order = torch.tensor([2, 0, 0, 4, 1])
     torch.testing.assert_close(made(rows_of(image, order), rows_of(text, order)), scores[order], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(made.matcher(image, text)(order, order), scores[order], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_scores_the_same_in_groups_of_one_length(kind):
+    made = reranker(kind, dropout=0.0)
+    image, text = pairs()
+    scores = made(image, text)
+    torch.testing.assert_close(made.train()(image, text), scores, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -386,9 +394,3 @@ def test_a_model_without_a_re_ranker_says_so(make):
 def test_wrong_configurations_are_said(make, content, said):
     with pytest.raises(ConfigError, match=said):
         make(reranker=content)
-
-
-def test_projected_items_are_picked_by_row():
-    tokens, mask = torch.arange(12.0).reshape(3, 2, 2), torch.ones(3, 2, dtype=torch.bool)
-    picked = Projected(tokens, mask, torch.eye(3)).rows(torch.tensor([2, 0, 2]))
-    assert picked.tokens[:, 0, 0].tolist() == [8, 0, 8] and picked.vector.argmax(1).tolist() == [2, 0, 2]

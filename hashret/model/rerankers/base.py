@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hashret.model.config import RerankerConfig
+from hashret.model.lengths import length_groups
 from hashret.model.outputs import TowerOutput
 
 START_SCALE = 10.0  # cosines of matching and other pairs lie about 0.2 apart; times 10 that is a logit worth having
@@ -34,6 +35,10 @@ class Projected(NamedTuple):
     def rows(self, rows: Tensor) -> Projected:
         """The items at (P,) int64 ``rows``."""
         return Projected(*(part.index_select(0, rows) for part in self))
+
+    def cut(self, length: int) -> Projected:
+        """The first ``length`` tokens of each item."""
+        return Projected(self.tokens[:, :length], self.mask[:, :length], self.vector)
 
 
 class Reranker(nn.Module):
@@ -78,7 +83,14 @@ class Reranker(nn.Module):
     def score(self, image: Projected, text: Projected) -> Tensor:
         """(P,) logits of P row-aligned pairs of projected items: evidence + scale · cosine + bias."""
         cosine = (image.vector * text.vector).sum(dim=1)
-        return (self.evidence(image, text) + self.scale * cosine + self.bias).float()
+        return (self._evidence(image, text) + self.scale * cosine + self.bias).float()
+
+    def _evidence(self, image: Projected, text: Projected) -> Tensor:
+        if not self.training:
+            return self.evidence(image, text)
+        groups = length_groups(text.mask)
+        parts = [self.evidence(image.rows(rows), text.rows(rows).cut(length)) for rows, length in groups]
+        return torch.cat(parts)[torch.cat([rows for rows, _ in groups]).argsort()]
 
     def forward(self, image: TowerOutput, text: TowerOutput) -> Tensor:
         """(P,) logits that row i of ``image`` and row i of ``text`` match."""
