@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from _systems_cells import Cell, compute
+from _systems_pairs import FROZEN, vit_pair
 from _systems_tables import Row, write_tables
 
 from hashret.data import open_dataset
@@ -24,14 +25,6 @@ from hashret.training import read_config
 
 SYSTEMS = ("hashret", "miite", "tecmh", "vit2cmh", "aai", "cmhr_drn", "rcar", "mvsen")
 MAIN, OTHERS = 256, (64, 1024)
-FROZEN = {  # systems whose own backbones are others, put on the frozen pair
-    "vit2cmh": (
-        "model.towers.image.encoder={kind: image, name: tf_efficientnet_lite0}",
-        "stages.blocks.train=[heads]",
-        "stages.blocks.lr=1.0e-3",
-    ),
-    "cmhr_drn": ("model.towers.text.encoder={kind: text, name: all-MiniLM-L6-v2, pool: mean}",),
-}
 ALONE = {  # nested systems, trained for one length alone, to see what nesting costs it
     "hashret": ("model.n_bits=64", "model.code_lengths=[64]", "selection.n_bits=64"),
 }
@@ -76,7 +69,7 @@ def main() -> None:
 
 
 def _cells(args: argparse.Namespace) -> Iterator[Cell]:
-    """Every cell in the order of use: all systems once, their claims, then further seeds and lengths."""
+    """Every cell in the order of use: all systems once, their claims, further seeds and lengths, the ViT pair."""
 
     def cell(system: str, n_bits: int, seed: int, overrides: tuple[str, ...]) -> Cell:
         return Cell(system, n_bits, seed, overrides, args.scale)
@@ -102,16 +95,21 @@ def _cells(args: argparse.Namespace) -> Iterator[Cell]:
     for system in args.systems:
         if system in ALONE:
             yield cell(system, 64, first, ALONE[system])
+    for system in args.systems:
+        name, overrides = vit_pair(system)
+        yield cell(name, MAIN, first, overrides)
 
 
 def _rows(systems: list[str]) -> Iterator[Row]:
     """The rows of the systems' table."""
     for system in systems:
         yield Row(system, system, FROZEN.get(system, ()))
-        if system in FROZEN:
-            yield Row(f"{system}, own pair", system)
+        if system == "cmhr_drn":
+            yield Row("cmhr_drn, own pair", system)
         if system in ALONE:
             yield Row(f"{system}, one length", system, ALONE[system])
+    for system in systems:
+        yield Row(f"{system}, ViT pair", *vit_pair(system))
 
 
 if __name__ == "__main__":
