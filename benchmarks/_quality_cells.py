@@ -52,7 +52,7 @@ class Cell:
 
     def path(self, work: Path, data: Features) -> Path:
         """Of the cell's file."""
-        return work / "cells" / data.name / f"{self.name}.json"
+        return work / "cells" / data.stem / f"{self.name}.json"
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class Cell:
         return f"{self.method}-{lengths}-s{self.seed}"
 
     def key(self, data: Features) -> str:
-        """Changes whenever the figures might."""
+        """Changes with what is asked for, the data and the version; it does not see code that changes within one."""
         from hashret import __version__
 
         facts = [self.method, self.lengths, self.seed, self.options, data.checksum, __version__]
@@ -71,9 +71,7 @@ class Cell:
 def kept(work: Path, cell: Cell, data: Features) -> dict[str, Any] | None:
     """The cell's figures from an earlier run, or None."""
     try:
-        content: dict[str, Any] = json.loads(
-            (work / "cells" / data.name / f"{cell.name}.json").read_text(encoding="utf-8")
-        )
+        content: dict[str, Any] = json.loads(cell.path(work, data).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if content.get("complete") and content.get("key") == cell.key(data) else None

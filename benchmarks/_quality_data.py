@@ -45,16 +45,23 @@ class Features:
         name: of the data set.
         features: which encoders made them.
         relevance: "instance" or "labels"; with labels, queries of the test part search the training part.
-        train, test: the two splits.
+        split: which one is measured.
+        train, test: the two parts.
         checksum: sha256 over every array.
     """
 
     name: str
     features: str
     relevance: str
+    split: str
     train: Side
     test: Side
     checksum: str
+
+    @property
+    def stem(self) -> str:
+        """What files about it are called: figures to choose by never stand where those of the test split do."""
+        return self.name if self.split == "test" else f"{self.name}-{self.split}"
 
 
 def load(
@@ -87,7 +94,7 @@ def load(
         for array in (side.images, side.texts, side.owner, side.labels):
             digest.update(repr(None if array is None else (array.dtype, array.shape)).encode())
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
-    return Features(name, what, relevance, train, test, digest.hexdigest())
+    return Features(name, what, relevance, split, train, test, digest.hexdigest())
 
 
 def _encoded(part, cache_dir: Path | None, limit: int | None) -> Side:

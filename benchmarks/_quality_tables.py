@@ -106,7 +106,7 @@ def write(out: Path, data: Features, cells: list[dict[str, Any]], *, command: st
     text += ["## Everything", "", *_markdown(detail), ""]
     if notes:
         text += ["## Methods that refused", "", *(f"- {note}" for note in notes), ""]
-    stem = out / f"quality-{data.name}"
+    stem = out / f"quality-{data.stem}"
     for plot, kind in zip(drawn.plots, KINDS):
         plots.save(plot, stem.with_name(f"{stem.name}-{kind}.png"), size="wide")
     write_report(

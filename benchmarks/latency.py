@@ -62,6 +62,7 @@ def main() -> None:
         facts = describe(collection, model)
         key = {"collection": facts, "queries": args.queries, "starts": args.starts, "machine": machine(*PACKAGES)}
         state = load_state(out / "latency.json", key=key)
+        state["complete"] = False
         missing = [runtime for runtime in args.runtimes if runtime not in state["cells"]]
         models = exported(model, place, missing)
         queries = write_queries(collection, place / "queries.json", args.queries)

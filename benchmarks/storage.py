@@ -146,7 +146,8 @@ def weigh_model(model: Path) -> dict[str, int]:
 def made_up(count: int, n_bits: int) -> Any:
     """Codes around centres, as learned codes lie, and not evenly spread."""
     random = np.random.default_rng(n_bits)
-    codes = random.integers(0, 256, (CENTRES, n_bits // 8), np.uint8)[random.integers(0, CENTRES, count)]
+    centres = np.packbits(random.random((CENTRES, n_bits), np.float32) < 0.5, axis=1)
+    codes = centres[random.integers(0, CENTRES, count)]
     for first in range(0, count, COMMIT):
         part = codes[first : first + COMMIT]
         part ^= np.packbits(random.random((len(part), n_bits), np.float32) < FLIP, axis=1)

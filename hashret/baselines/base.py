@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hashret.arrays import labels_of, matrix_of
 from hashret.codes import Codes, bytes_for, pack
 from hashret.errors import DataError, InputError
 
@@ -85,7 +86,10 @@ class Baseline(ABC):
             DataError: features that are not finite matrices of equally many rows, or labels that do not fit.
             InputError: the method needs labels, or cannot give so many bits from these features.
         """
-        images, texts = features_of(image_features, "image features"), features_of(text_features, "text features")
+        images, texts = (
+            matrix_of(features, what, dtype=np.float64)
+            for features, what in ((image_features, "image features"), (text_features, "text features"))
+        )
         if len(images) != len(texts) or len(images) < 2:
             raise DataError(
                 f"pairs need as many pictures as texts, at least two: {len(images):,} rows of image features and "
@@ -125,7 +129,7 @@ class Baseline(ABC):
     def _relaxed(self, features: ArrayLike, fitted: Map | None, what: str) -> NDArray[np.float32]:
         if fitted is None:
             raise InputError(f"{type(self).__name__} has not learned yet: call fit(image_features, text_features)")
-        values = features_of(features, f"{what} features")
+        values = matrix_of(features, f"{what} features", dtype=np.float64)
         if values.shape[1] != fitted.width:
             raise DataError(f"{what} features are {values.shape[1]} wide, and fit was given {fitted.width}")
         return fitted(values)
@@ -134,34 +138,20 @@ class Baseline(ABC):
         return f"{type(self).__name__}(n_bits={self.n_bits}, seed={self.seed})"
 
 
-def features_of(features: ArrayLike, what: str) -> Floats:
-    """(N, D) float64, finite.
-
-    Raises:
-        DataError: something else.
-    """
-    values = np.asarray(features, dtype=np.float64)
-    if values.ndim != 2 or not values.shape[1]:
-        raise DataError(f"{what} must be a matrix (items, width), not an array of shape {values.shape}")
-    if not np.isfinite(values).all():
-        raise DataError(f"{what} hold values that are not finite")
-    return values
-
-
-def label_matrix(labels: ArrayLike | None, n: int) -> Floats:
+def label_matrix(labels: ArrayLike, n: int) -> Floats:
     """(n, C) of zeros and ones, from that or from one label a pair.
 
     Raises:
-        DataError: another number of rows, or other values.
+        DataError: another number of rows, other values, or no label at all.
     """
-    values = np.asarray(labels)
-    if values.ndim not in (1, 2) or len(values) != n:
+    values = labels_of(labels)
+    if len(values) != n:
         raise DataError(f"labels must have one row for each of the {n:,} pairs, and have the shape {values.shape}")
     if values.ndim == 1:
         names, column = np.unique(values, return_inverse=True)
         matrix = np.zeros((n, len(names)))
         matrix[np.arange(n), column] = 1.0
         return matrix
-    if not np.isin(values, (0, 1)).all():
-        raise DataError("the label matrix holds other values than 0 and 1; one label a pair goes in one dimension")
+    if not values.any():
+        raise DataError("no pair has a label; leave labels out, or look whether they were read as they should be")
     return values.astype(np.float64)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hashret.baselines.base import Affine, Floats, features_of
+from hashret.arrays import matrix_of
+from hashret.baselines.base import Affine, Floats
 from hashret.baselines.simple import _InSpace
 from hashret.codes import Codes, pack, unpack
 from hashret.errors import InputError
@@ -73,7 +74,7 @@ class RaBitQ(_InSpace):
         Raises:
             InputError: queries of another width.
         """
-        values = features_of(queries, "queries")
+        values = matrix_of(queries, "queries", dtype=np.float64)
         if values.shape[1] != self.n_bits:
             raise InputError(f"queries have {values.shape[1]} coordinates, and the codes {self.n_bits} bits")
         unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)

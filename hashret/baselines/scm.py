@@ -39,10 +39,10 @@ class _SCM(Baseline):
 class SCMOrth(_SCM):
     """Orthogonal projections, in closed form: the leading singular pairs of the whitened ``Xᵀ S Y``.
 
-    At most as many bits as the narrower modality has coordinates, or labels span; later bits carry little.
+    Labels of C kinds span at most C directions; the bits beyond are of directions that say nothing, as in the paper.
 
     Raises:
-        InputError: more bits than that.
+        InputError: more bits than the narrower modality has coordinates.
     """
 
     def _learn(self, images: Floats, texts: Floats, labels: Floats | None) -> tuple[Affine, Affine]:

@@ -8,22 +8,30 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, NamedTuple
 
+from hashret._lazy import require
 from hashret.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from hashret.data import Dataset
     from hashret.evaluation.coded import Coded
+    from hashret.evaluation.protocols import Protocol
     from hashret.model import CrossModalHasher
 
 
 class Subject(NamedTuple):
-    """What is measured: codes, the database apart from them, code lengths, and records and model where known."""
+    """What is measured: codes, the database apart from them, code lengths; records, model and protocol where known."""
 
     coded: Coded
     database: Coded | None
     lengths: tuple[int, ...]
     dataset: Dataset | None
     model: CrossModalHasher | None = None
+    protocol: Protocol | None = None
+
+    @property
+    def of_split(self) -> bool:
+        """Whether it is records of one split."""
+        return self.dataset is not None and self.protocol is None
 
 
 def check(args: argparse.Namespace) -> None:
@@ -37,6 +45,17 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--data is missing: give the pictures and captions to measure the model on")
     if args.cut is not None and not args.convention:
         raise InputError("--cut belongs to --as; to cut a measure give its whole name, as in --measures 'NDCG@50'")
+    if args.cut is not None and args.cut < 1:
+        raise InputError(f"--cut is a number of ranks, 1 or more, and not {args.cut}")
+    for path in filter(None, (args.out, args.html)):
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise InputError(f"{str(path)!r} cannot be written: name a file in a folder that exists")
+    if args.html:
+        require("matplotlib", extra="report")
+    if args.protocol is not None and (args.codes or args.database):
+        raise InputError(
+            "--protocol names what a model is asked and what it searches; leave --database and --codes out"
+        )
     if args.rerank is not None and args.codes:
         raise InputError("--rerank belongs to a model; codes from elsewhere have nothing to re-rank with")
     if args.rerank is not None and args.rerank < 1:
@@ -56,6 +75,7 @@ def check(args: argparse.Namespace) -> None:
 def of_model(args: argparse.Namespace) -> Subject:
     """The codes that a model gives the pictures and captions of a split."""
     from hashret.cli._common import open_data, readable
+    from hashret.evaluation.protocols import Protocol
     from hashret.model import CrossModalHasher
     from hashret.model.rescoring import required
     from hashret.training.measure import check_lengths, encode_dataset
@@ -64,12 +84,32 @@ def of_model(args: argparse.Namespace) -> Subject:
     lengths = check_lengths(model, args.bits)
     if args.rerank is not None:
         required(model)
-    data = open_data(args)
-    dataset = readable(data.split(args.split) if args.split else data, strict=args.strict).paired()
-    searched = readable(data.split(args.database), strict=args.strict) if args.database else None
+    data, protocol = open_data(args), None
+    if args.protocol is not None:
+        protocol = Protocol.load(args.protocol)
+        dataset, searched = _named(data, protocol)
+    else:
+        dataset = data.split(args.split) if args.split else data
+        searched = data.split(args.database) if args.database else None
+    dataset = readable(dataset, strict=args.strict).paired()
+    searched = readable(searched, strict=args.strict) if searched is not None else None
     coded = encode_dataset(model, dataset, cache_dir=args.cache)
     database = encode_dataset(model, searched, cache_dir=args.cache) if searched is not None else None
-    return Subject(coded, database, lengths, dataset, model)
+    return Subject(coded, database, lengths, dataset, model, protocol)
+
+
+def _named(data: Dataset, protocol: Protocol) -> tuple[Dataset, Dataset | None]:
+    """The records that a protocol asks with, and those that it searches where they are others."""
+    rows = protocol.rows(data.ids)
+    asked, searched = data.subset(rows.query), data.subset(rows.database)
+    if protocol.relevance == "labels":
+        return asked, searched
+    if set(rows.query) != set(rows.database):
+        raise DataError(
+            f"protocol {protocol.name!r} searches other items than the queries' own, and pairs are measured among the "
+            f"queries; use relevance: labels for a database apart from them"
+        )
+    return asked, None
 
 
 def of_arrays(args: argparse.Namespace) -> Subject:

@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     labels.add_argument("--database", metavar="SPLIT", help="search this split instead of that of the queries")
     labels.add_argument(
+        "--protocol", type=Path, metavar="FILE", help="ask and search what this protocol names, in the place of splits"
+    )
+    labels.add_argument(
         "--as",
         dest="convention",
         metavar="NAME",
@@ -78,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     from hashret._files import write_whole
     from hashret.cli._subject import check, of_arrays, of_model
+    from hashret.errors import InputError
     from hashret.evaluation.category import difference
     from hashret.evaluation.figures import plain
     from hashret.evaluation.instance import check_ties
@@ -88,14 +92,16 @@ def run(args: argparse.Namespace) -> None:
     check(args)  # whatever is wrong is refused before minutes of work
     check_ties(args.ties)
     measures = [parse(name) for name in _names(args.measures)]
+    if not measures:
+        raise InputError("--measures names none; leave it out for AP@all")
     if args.convention:
         difference(args.convention)
     guard = _guard(args)
     if guard is not None and not args.again:
         guard.check()
     subject = of_arrays(args) if args.codes else of_model(args)
-    coded, database, lengths, dataset, model = subject
-    if args.convention or args.database or args.measures != "AP@all":
+    coded, database, lengths, dataset, model, protocol = subject
+    if args.convention or database is not None or args.measures != "AP@all":
         _ = coded.known_labels  # say so where there are none
     measured = measure_coded(coded, code_lengths=lengths, measures=measures, ties=args.ties, database=database)
     published = (
@@ -104,7 +110,9 @@ def run(args: argparse.Namespace) -> None:
         else None
     )
     if guard is not None and dataset is not None:
-        guard.claim(checksum=dataset.fingerprint, again=args.again)  # before anybody looks
+        guard.claim(
+            checksum=protocol.checksum if protocol else dataset.fingerprint, again=args.again
+        )  # before anybody looks
     reranked = None
     if args.rerank is not None and model is not None and dataset is not None:
         from hashret.training.reranking import measure_reranked
@@ -113,17 +121,18 @@ def run(args: argparse.Namespace) -> None:
     command = shlex.join(["hashret", *sys.argv[1:]])
     source = {"codes": [str(path) for path in args.codes]} if args.codes else {"model": str(args.model)}
     content = {
-        **source, "data": None if args.data is None else str(args.data), "split": args.split, "ties": args.ties,
+        **source, "data": None if args.data is None else str(args.data),
+        **({"protocol": protocol.checksum} if protocol else {"split": args.split}), "ties": args.ties,
         **measured.to_dict(), **({"as": published.to_dict()} if published else {}),
         **({"rerank": reranked.to_dict()} if reranked else {}), "command": command,
     }  # fmt: skip
     text = json.dumps(plain(content), ensure_ascii=False, indent=2)
+    tables = [table(measured), *([_rerank_table(reranked)] if reranked else [])]
+    print(text if args.json else "\n".join(tables) + (_as_table(published) if published else ""), flush=True)
     if args.out:
         write_whole(args.out, text)
     if args.html:
         _report(args, subject, measured, published, command)
-    tables = [table(measured), *([_rerank_table(reranked)] if reranked else [])]
-    print(text if args.json else "\n".join(tables) + (_as_table(published) if published else ""))
 
 
 def table(measured: Measured) -> str:
@@ -183,7 +192,8 @@ def _guard(args: argparse.Namespace) -> TestOnce | None:
     """The guard of the run that the model is of, where its test split is to be read."""
     from hashret.evaluation.once import TestOnce
 
-    if args.codes or "test" not in (args.split, args.database):
+    reads_test = args.protocol is not None or not args.split or "test" in (args.split, args.database)
+    if args.codes or not reads_test:
         return None
     run_dir = Path(args.model).resolve().parent
     return TestOnce(run_dir) if (run_dir / "checkpoints").is_dir() else None
@@ -200,7 +210,11 @@ def _report(
     facts = [
         ("codes", codes) if args.codes else ("model", str(args.model)),
         ("data", str(data)),
-        ("split", str(args.split)) if args.data is not None else ("labels", str(args.labels)),
+        ("labels", str(args.labels))
+        if args.data is None
+        else ("protocol", f"{subject.protocol.name}, {subject.protocol.checksum[:12]}")
+        if subject.protocol
+        else ("split", str(args.split)),
         ("code lengths", ", ".join(map(str, subject.lengths)) + " bits"),
         ("items at one distance", args.ties),
     ]
@@ -210,7 +224,11 @@ def _report(
         subject.coded,
         title=f"Retrieval on {name}" if subject.dataset is not None else "Retrieval with codes from elsewhere",
         subtitle=f"{measured.n_images:,} pictures and {measured.n_captions:,} captions"
-        + (f" of the split {args.split}." if subject.dataset is not None and args.split else "."),
+        + (
+            f" of the split {args.split}."
+            if subject.dataset is not None and args.split and not subject.protocol
+            else "."
+        ),
         dataset=subject.dataset,
         database=subject.database,
         published=published,

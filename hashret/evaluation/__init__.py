@@ -12,6 +12,7 @@ from hashret.evaluation.foreign import as_coded
 from hashret.evaluation.instance import chance, evaluate_asymmetric, evaluate_codes, evaluate_floats, evaluate_folds
 from hashret.evaluation.measured import LabelRow, Measured, measure_coded
 from hashret.evaluation.measures import Measure, parse
+from hashret.evaluation.protocols import Protocol, draw_protocol
 from hashret.evaluation.published import AsPublished, as_published
 from hashret.evaluation.reranked import evaluate_reranked, reorder
 from hashret.evaluation.retrieval import Direction, Retrieval
@@ -26,6 +27,7 @@ __all__ = [
     "Measure",
     "Measured",
     "PairedTest",
+    "Protocol",
     "RadiusCurve",
     "RecallCurve",
     "Retrieval",
@@ -34,6 +36,7 @@ __all__ = [
     "as_published",
     "bootstrap",
     "chance",
+    "draw_protocol",
     "evaluate_asymmetric",
     "evaluate_codes",
     "evaluate_floats",

@@ -125,7 +125,9 @@ def rank_codes(
 def rank_scores(
     distances: Callable[[slice], NDArray[np.float32]], relevance: Relevance, *, ties: Ties
 ) -> Iterator[Ranked]:
-    """Rankings by float distances (smaller is nearer); those within 2e-6 of the next nearer one tie with it.
+    """Rankings by float distances (smaller is nearer); those within 2e-6 of each other tie.
+
+    Where many lie so close that one tie would pass into the next, a tie is cut each 2e-6.
 
     Args:
         distances: gives (q, N) for a block of queries.
@@ -139,15 +141,29 @@ def rank_scores(
         levels = relevance.block(queries, slice(0, relevance.n_items))
         order = np.argsort(block, axis=1, kind="stable")
         near = np.take_along_axis(block, order, axis=1)
-        place = np.zeros(block.shape, dtype=np.int64)
-        if ties == "stable":
+        place = _tied(near)
+        if ties == "stable":  # within a tie by row, which the noise of floats must not decide
+            order = np.take_along_axis(order, np.argsort(place * block.shape[1] + order, axis=1), axis=1)
             place[:] = np.arange(block.shape[1])
-        else:
-            np.cumsum(np.diff(near, axis=1) > FLOAT_TOLERANCE, axis=1, out=place[:, 1:])
         ranked = np.take_along_axis(levels, order, axis=1)
         buckets = Buckets(_histogram(place, ranked, relevance.n_levels, int(place.max(initial=0)) + 1))
         pure = ties in ("optimistic", "pessimistic")
         yield Ranked(queries, buckets.pure(best_first=ties == "optimistic") if pure else buckets, None)
+
+
+def _tied(near: NDArray[np.float32]) -> Counts:
+    """(q, n) which tie each of (q, n) ascending distances belongs to, counted from 0."""
+    place = np.zeros(near.shape, dtype=np.int64)
+    if near.shape[1] < 2:
+        return place
+    apart = np.diff(near, axis=1) > FLOAT_TOLERANCE
+    columns = np.arange(1, near.shape[1])
+    first = np.maximum.accumulate(np.where(apart, columns, 0), axis=1)  # of the chain of neighbours that each is in
+    beyond = near[:, 1:].astype(np.float64) - np.take_along_axis(near, first, axis=1)
+    steps = np.floor_divide(beyond, FLOAT_TOLERANCE).astype(np.int64)
+    cut = np.diff(steps, axis=1, prepend=0) > 0  # where a new chain begins, its step is 0
+    np.cumsum(apart | cut, axis=1, out=place[:, 1:])
+    return place
 
 
 def _one_by_one(distances: NDArray[Any], levels: NDArray[Any], n_levels: int) -> Buckets:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hashret.arrays import labels_of
 from hashret.codes import Codes, check_codes, prefix
 from hashret.errors import DataError, InputError
+from hashret.evaluation.instance import check_owner
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -52,9 +54,11 @@ class Coded:
         object.__setattr__(self, "texts", check_codes(self.texts, n_bits=self.n_bits, what="text codes"))
         if not len(self.images) or not len(self.texts):
             raise DataError(f"{len(self.images):,} pictures and {len(self.texts):,} captions: nothing to measure")
-        if self.owner.shape != (len(self.texts),):
-            raise DataError(f"there are {len(self.texts):,} text codes and {len(self.owner):,} owners; give one each")
-        if self.labels is not None and len(self.labels) != len(self.images):
+        object.__setattr__(self, "owner", check_owner(self.owner, len(self.images), len(self.texts)))
+        if self.labels is None:
+            return
+        object.__setattr__(self, "labels", labels_of(self.labels))
+        if len(self.labels) != len(self.images):
             raise DataError(f"there are {len(self.images):,} image codes and labels of {len(self.labels):,} pictures")
 
     @property

@@ -44,7 +44,7 @@ def as_codes(array: NDArray[Any], *, n_bits: int | None = None, what: str = "cod
     """Packed codes from an array in any of the usual forms, and their length in bits.
 
     Args:
-        array: (N, n_bytes) of bytes, or (N, n_bits) of one number a bit.
+        array: (N, n_bytes) of bytes, uint8 or (less 128) int8, or (N, n_bits) of one number a bit.
         n_bits: length of the codes; told from the array without.
         what: they are, for the error.
 
@@ -61,7 +61,9 @@ def as_codes(array: NDArray[Any], *, n_bits: int | None = None, what: str = "cod
     plain = values is not None and (values <= {0, 1} or values <= {-1, 1})
     packed = array.dtype in (np.uint8, np.int8)
     if packed and (width == bytes_for(n_bits) if n_bits else not plain):
-        return np.ascontiguousarray(array).view(np.uint8), n_bits or 8 * width
+        if array.dtype == np.int8:  # as sentence-transformers writes "binary": bytes less 128
+            array = array.astype(np.int16) + 128
+        return np.ascontiguousarray(array, dtype=np.uint8), n_bits or 8 * width
     if plain and width == (n_bits or width):
         low = -1 if -1 in values else 0  # type: ignore[operator]
         if not ((array == low) | (array == 1)).all():
@@ -99,6 +101,7 @@ def as_coded(
         CodeError: ``n_bits`` out of range, or padding bits that are set.
         DataError: arrays that cannot be used, or that do not fit each other.
     """
+    image_codes, text_codes = np.asarray(image_codes), np.asarray(text_codes)
     images, image_bits = as_codes(image_codes, n_bits=n_bits, what="image codes")
     texts, text_bits = as_codes(text_codes, n_bits=n_bits, what="text codes")
     if image_bits != text_bits:
@@ -110,14 +113,4 @@ def as_coded(
                 f"picture with --owner owner.npy, or the data that they were made from with --data"
             )
         owner = np.arange(len(texts), dtype=np.int64)
-    if owner.dtype.kind not in "iu" or owner.ndim != 1:
-        raise DataError(
-            f"the owners are {owner.dtype} of shape {owner.shape}; give one whole number a caption, its picture's row"
-        )
-    if len(owner) and not 0 <= owner.min() <= owner.max() < len(images):
-        raise DataError(
-            f"the owners are rows from {owner.min()} to {owner.max()}, and there are {len(images):,} image codes"
-        )
-    if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]  # a column of classes
-    return Coded(images, texts, image_bits, owner.astype(np.int64), labels=labels)
+    return Coded(images, texts, image_bits, np.asarray(owner), labels=None if labels is None else np.asarray(labels))

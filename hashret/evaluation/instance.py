@@ -24,6 +24,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hashret.arrays import matrix_of
 from hashret.codes import check_codes, prefix, unpack
 from hashret.errors import CodeError, DataError, InputError
 from hashret.evaluation._tables import chance_of_a_hit
@@ -73,7 +74,7 @@ def evaluate_codes(
     check_ties(ties)
     image_codes = check_codes(image_codes, n_bits=n_bits, what="image codes")
     text_codes = check_codes(text_codes, n_bits=n_bits, what="text codes")
-    owners = _check_owner(owner, len(image_codes), len(text_codes))
+    owners = check_owner(owner, len(image_codes), len(text_codes))
     for length in code_lengths or ():
         if not 0 < length <= n_bits:
             raise CodeError(f"a code length of {length} bits cannot be cut from codes of {n_bits} bits")
@@ -108,7 +109,7 @@ def evaluate_floats(
     check_ties(ties)
     images, texts = unit_rows(image_features, "image features"), unit_rows(text_features, "text features")
     _check_width(images, texts)
-    owners = _check_owner(owner, len(images), len(texts))
+    owners = check_owner(owner, len(images), len(texts))
     own = -np.einsum("md,md->m", images[owners], texts)
     blocks = ((rows, -(images[rows] @ texts.T)) for rows in _blocks(len(images), len(texts)))
     return _both_ways(blocks, own, owners, len(images), ties=ties, tolerance=FLOAT_TOLERANCE, n_bits=None)
@@ -149,7 +150,13 @@ def evaluate_asymmetric(
     images, texts = unit_rows(image_relaxed, "relaxed image codes"), unit_rows(text_relaxed, "relaxed text codes")
     _check_width(images, stored_texts)
     _check_width(texts, stored_images)
-    owners = _check_owner(owner, len(stored_images), len(stored_texts))
+    for relaxed, stored, what in ((images, stored_images, "image"), (texts, stored_texts, "text")):
+        if len(relaxed) != len(stored):
+            raise DataError(
+                f"there are {len(relaxed):,} relaxed {what} codes and {len(stored):,} stored ones; row i of both is "
+                f"one item"
+            )
+    owners = check_owner(owner, len(stored_images), len(stored_texts))
     halves = []
     for left, right, keep in ((images, stored_texts, "i2t"), (stored_images, texts, "t2i")):
         own = -np.einsum("md,md->m", left[owners], right)
@@ -181,7 +188,7 @@ def evaluate_folds(
     Raises:
         DataError: the pictures do not divide into whole folds.
     """
-    owners = _check_owner(owner, len(images), len(texts))
+    owners = check_owner(owner, len(images), len(texts))
     if fold_images < 1 or len(images) % fold_images or not len(images):
         raise DataError(f"{len(images):,} pictures do not divide into folds of {fold_images:,}")
     results = []
@@ -198,7 +205,7 @@ def chance(owner: ArrayLike, n_images: int) -> dict[str, dict[str, float]]:
     Returns:
         ``{"i2t": {"R@1": …, "R@5": …, "R@10": …, "MeanR": …}, "t2i": {…}}``, R@K in percent.
     """
-    owners = np.asarray(owner, dtype=np.int64)
+    owners = check_owner(owner, n_images, np.size(owner))
     captions = np.bincount(owners, minlength=n_images)
     return {
         "i2t": _chance(np.full(n_images, len(owners)), captions),
@@ -282,7 +289,7 @@ def _blocks(n_rows: int, n_columns: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n_rows))
 
 
-def _check_owner(owner: ArrayLike, n_images: int, n_texts: int) -> Rows:
+def check_owner(owner: ArrayLike, n_images: int, n_texts: int) -> Rows:
     owners = np.asarray(owner)
     if owners.shape != (n_texts,) or (owners.dtype.kind not in "iu" and owners.size):
         raise DataError(
@@ -303,11 +310,7 @@ def unit_rows(features: ArrayLike, what: str) -> Floats:
     Raises:
         DataError: no matrix, or values that are not finite.
     """
-    values = np.asarray(features, dtype=np.float32)
-    if values.ndim != 2:
-        raise DataError(f"{what} must be a matrix (items, width), not an array of shape {values.shape}")
-    if not np.isfinite(values).all():
-        raise DataError(f"{what} hold values that are not finite; look for a diverged model or a broken file")
+    values = matrix_of(features, what)
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     return np.ascontiguousarray(values / np.where(norms > 0, norms, 1.0), dtype=np.float32)
 

@@ -71,6 +71,8 @@ class Protocol:
         self._apart("query", "train", "validation")
         if self.relevance == "labels":
             self._apart("query", "database")
+        elif not set(self.query) <= set(self.database):
+            raise InputError(f"protocol {self.name!r} asks for pairs, and its database lacks some of the queries")
 
     def _apart(self, *names: str) -> None:
         for i, left in enumerate(names):
@@ -173,13 +175,15 @@ def draw_protocol(
 ) -> Protocol:
     """Split as the field does it: queries at random, everything else the database, training items drawn from it.
 
+    With "instance", where each query looks for its own pair, the queries are the database and the rest is learned from.
+
     Args:
         ids: of all items; their order does not matter.
         name: what tables call it.
         dataset: name of the data set.
         n_query: test queries.
-        n_train: items to learn from, drawn from the database.
-        n_validation: further items of the database, to choose on.
+        n_train: items to learn from, drawn from what is not asked.
+        n_validation: further ones of those, to choose on.
         relevance: "labels" or "instance".
         exclude_train: search the database without the training items.
         seed: of the draw.
@@ -200,7 +204,7 @@ def draw_protocol(
         dataset=dataset,
         relevance=relevance,
         query=tuple(query),
-        database=tuple(rest),
+        database=tuple(rest if relevance == "labels" else query),
         train=tuple(rest[:n_train]),
         validation=tuple(rest[n_train : n_train + n_validation]),
         exclude_train=exclude_train,

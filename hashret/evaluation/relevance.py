@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hashret.arrays import kind_of, labels_of
 from hashret.errors import DataError
 
 
@@ -94,21 +95,20 @@ def relevance(query_labels: ArrayLike, item_labels: ArrayLike, *, graded: bool =
     Raises:
         DataError: labels of different kinds or widths, or a matrix of other values than 0 and 1.
     """
-    queries, items = np.asarray(query_labels), np.asarray(item_labels)
-    if queries.ndim != items.ndim or queries.ndim not in (1, 2):
+    queries, items = labels_of(query_labels, "query labels"), labels_of(item_labels, "item labels")
+    if queries.ndim != items.ndim:
         raise DataError(
             "labels are either one per item, (N,), or a matrix of zeros and ones, (N, C), and of the same kind for "
             f"queries and items; these have the shapes {queries.shape} and {items.shape}"
         )
     if queries.ndim == 1:
-        if queries.size and items.size and (queries.dtype.kind in "iub") != (items.dtype.kind in "iub"):
-            raise DataError(f"labels of queries are {queries.dtype} and those of items {items.dtype}; use one kind")
+        if queries.size and items.size and kind_of(queries) != kind_of(items):
+            raise DataError(
+                f"labels of queries are {kind_of(queries)} and those of items {kind_of(items)}; use one kind"
+            )
         return SameLabel(queries, items)
     if queries.shape[1] != items.shape[1]:
         raise DataError(f"queries have {queries.shape[1]} label columns and items {items.shape[1]}")
-    for what, labels in (("query", queries), ("item", items)):
-        if labels.dtype != np.bool_ and not np.isin(labels, (0, 1)).all():
-            raise DataError(f"the {what} labels hold other values than 0 and 1; a label matrix is multi-hot")
     most = min((int(labels.sum(axis=1).max(initial=0)) for labels in (queries, items)), default=0)
     return SharedLabels(
         queries.astype(np.float32), items.astype(np.float32), n_levels=max(most, 1) + 1 if graded else 2, graded=graded

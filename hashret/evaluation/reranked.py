@@ -27,7 +27,7 @@ def reorder(rows: ArrayLike, scores: ArrayLike) -> Rows:
     Raises:
         DataError: shapes that differ, or a score that is NaN.
     """
-    candidates, values = np.asarray(rows, dtype=np.int64), np.asarray(scores)
+    candidates, values = np.asarray(rows, dtype=np.int64), np.asarray(scores, dtype=np.float64)
     if candidates.ndim != 2 or candidates.shape != values.shape:
         raise DataError(
             f"candidates and scores must both have the shape (queries, k), not {candidates.shape} and {values.shape}"

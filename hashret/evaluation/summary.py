@@ -22,10 +22,13 @@ from hashret.evaluation.statistics import bootstrap
 
 DIRECTIONS = {"i2t": "captions by a picture (i2t)", "t2i": "pictures by a caption (t2i)"}
 POINTS = 64  # of a curve over ranks
-NOTE = (
-    "Recall in percent, expected over all orders of items at one distance. i2t: a picture finds its captions; t2i: a "
-    "caption finds its picture."
-)
+NOTE = "Recall in percent{ties}. i2t: a picture finds its captions; t2i: a caption finds its picture."
+TIES = {
+    "expected": ", expected over all orders of items at one distance",
+    "optimistic": ", of items at one distance the relevant ones first",
+    "pessimistic": ", of items at one distance the relevant ones last",
+    "stable": ", items at one distance by row",
+}
 RELAXED_NOTE = " A relaxed query is an unquantised query against the same stored bits."
 
 
@@ -68,7 +71,7 @@ def retrieval_table(measured: Measured, *, title: str, note: str = NOTE) -> Tabl
         title,
         columns,
         tuple((row.name, row.bytes_an_item or None, *row.i2t, *row.t2i, row.r_sum) for row in rows),
-        note=note + (RELAXED_NOTE if measured.asymmetric else ""),
+        note=note.format(ties=ties_of(measured)) + (RELAXED_NOTE if measured.asymmetric else ""),
         aside=tuple(row.name for row in rows if row.kind in ("float", "chance")),
     )
 
@@ -88,11 +91,17 @@ def label_table(measured: Measured, *, title: str) -> Table:
             (row.name, row.bytes_an_item or None, *(row.values.get(name) for name in names))
             for row in measured.by_label
         ),
-        note="An item is relevant that shares a label with the query; values in 0…1, expected over all orders of items "
-        "at one distance." + searched + (f" Nothing is relevant to {without}, which count as 0." if without else ""),
+        note=f"An item is relevant that shares a label with the query; values in 0…1{ties_of(measured)}."
+        + searched
+        + (f" Nothing is relevant to {without}, which count as 0." if without else ""),
         digits=4,
         aside=tuple(row.name for row in measured.by_label if row.kind != "codes"),
     )
+
+
+def ties_of(measured: Measured) -> str:
+    """How items at one distance were ordered, as the end of a sentence."""
+    return TIES[next(iter(measured.codes.values())).ties]
 
 
 def bytes_plots(measured: Measured, *, title: str = "What a byte buys") -> Plots:
@@ -159,8 +168,7 @@ def rank_plots(measured: Measured, coded: Coded) -> Plots:
     return Plots(
         "Where the right one stands, query by query",
         tuple(plots),
-        note="The share of queries whose first correct item stands at this rank or before; of items at one distance, "
-        "the expected rank.",
+        note=f"The share of queries whose first correct item stands at this rank or before{ties_of(measured)}.",
     )
 
 

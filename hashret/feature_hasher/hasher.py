@@ -9,9 +9,6 @@ The parts and the loop are those of every trained system (``CrossModalHasher``, 
 
 from __future__ import annotations
 
-import inspect
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,12 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from hashret._files import write_whole
+from hashret.arrays import matrix_of
 from hashret.codes import Codes
 from hashret.encoders import EncoderConfig
-from hashret.errors import ConfigError, CorruptError, DataError, InputError, StorageError
+from hashret.errors import ConfigError, DataError, InputError, VersionError
 from hashret.evaluation import evaluate_codes
-from hashret.feature_hasher.inputs import Floats, labels_of, matrix_of, owners_of, pairs_of
+from hashret.feature_hasher.inputs import Floats, owners_of, pairs_of, shared_labels
+from hashret.feature_hasher.parameters import check_parameters, defaults_of
+from hashret.feature_hasher.storage import Facts, class_of, facts_text, method_of, read_facts, write_facts
 from hashret.model import CrossModalHasher, HeadConfig, ModelConfig, TowerConfig
 from hashret.model.devices import pick_device
 from hashret.registry import nearest
@@ -48,7 +47,6 @@ SETTLED = 256
 ROUNDS = 10  # validations of a fit
 FEWEST_STEPS, MOST_STEPS, PASSES = 400, 5000, 20  # of a fit that is not told its passes
 FEWEST_HELD, MOST_HELD = 20, 1000  # items held out: below, a figure is noise; above, only slower
-_FACTS, _FORMAT = "feature_hasher.json", 1
 
 
 class FeatureHasher:
@@ -90,6 +88,7 @@ class FeatureHasher:
     """
 
     needs_labels: ClassVar[bool] = False
+    uses_labels: ClassVar[bool] = True
 
     model_: CrossModalHasher
     n_features_in_: int
@@ -157,12 +156,14 @@ class FeatureHasher:
         owners = owners_of(owner, len(images), len(texts))
         order = np.argsort(owners, kind="stable")
         texts, owners = texts[order], owners[order]
+        check_parameters(self.get_params())
         where = pick_device(self.device)
-        shared = labels_of(labels, len(images))
+        shared = shared_labels(labels, len(images)) if self.uses_labels else None
         model_config = self._model_config(images.shape[1], texts.shape[1], labelled=shared is not None)
-        learned, held = self._split(len(images)) if shared is None else (np.arange(len(images)), np.arange(0))
+        learned, held = self._split(len(images), labelled=shared is not None)
         train = pairs_of(images, texts, owners, learned, where, labels=shared)
-        val = pairs_of(images, texts, owners, held, where) if len(held) else train
+        some = learned[:: -(-len(learned) // MOST_HELD)]  # where none are held out, for the curves
+        val = pairs_of(images, texts, owners, held if len(held) else some, where)
         config = RunConfig(
             name="feature-hasher",
             model=model_config,
@@ -217,9 +218,11 @@ class FeatureHasher:
         """Relaxed codes of pictures, (N, n_bits) float32, for a further step of a pipeline."""
         return self.encode_images(X, relaxed=True)
 
-    def fit_transform(self, X: ArrayLike, Y: ArrayLike, *, owner: ArrayLike | None = None) -> Floats:
+    def fit_transform(
+        self, X: ArrayLike, Y: ArrayLike, *, owner: ArrayLike | None = None, labels: ArrayLike | None = None
+    ) -> Floats:
         """``fit``, then ``transform`` of the same pictures."""
-        return self.fit(X, Y, owner=owner).transform(X)
+        return self.fit(X, Y, owner=owner, labels=labels).transform(X)
 
     def score(self, X: ArrayLike, Y: ArrayLike, *, owner: ArrayLike | None = None) -> float:
         """rSum of codes against codes, in percent, up to 600; for searches over parameters."""
@@ -235,30 +238,30 @@ class FeatureHasher:
             StorageError: it cannot be written, or something else is there.
         """
         model, place = self._model(), Path(directory)
+        text = facts_text(Facts(method_of(type(self)), self.get_params(), self.curves_))
         model.save(place)
-        facts = {"format": _FORMAT, "parameters": self.get_params(), "curves": self.curves_}
-        write_whole(place / _FACTS, json.dumps(facts, indent=1, default=lambda value: value.tolist()) + "\n")
+        write_facts(place, text)
 
     @classmethod
     def load(cls, directory: str | Path, *, device: str = "auto") -> Self:
-        """The hasher that ``save`` wrote.
+        """The hasher that ``save`` wrote, of the class that it was.
 
         Raises:
             StorageError: there is none.
+            InputError: it is of a class that is not this one or derived from it.
+            VersionError: a later version wrote it.
             CorruptError: a file is damaged.
         """
-        path = Path(directory) / _FACTS
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            parameters: dict[str, Any] = facts["parameters"]
-            if isinstance(parameters["code_lengths"], list):
-                parameters["code_lengths"] = tuple(parameters["code_lengths"])
-            hasher = cls(**parameters)
-            hasher.curves_ = facts["curves"]
-        except FileNotFoundError as error:
-            raise StorageError(f"{str(directory)!r} holds no feature hasher: it has no {_FACTS}") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CorruptError(f"{str(path)!r} is damaged: {error}; save the feature hasher again") from error
+        facts = read_facts(Path(directory))
+        kind = cls if facts.method in (None, method_of(cls)) else class_of(facts.method)
+        if not issubclass(kind, cls):
+            raise InputError(f"{str(directory)!r} holds a {kind.__name__}; load it with {kind.__name__}.load")
+        unknown = set(facts.parameters) - set(defaults_of(kind))
+        if unknown:
+            raise VersionError(f"{str(directory)!r} was saved with {min(unknown)!r}, unknown here; update hashret")
+        check_parameters(facts.parameters)
+        hasher: Self = kind(**facts.parameters)
+        hasher.curves_ = facts.curves
         hasher.model_ = CrossModalHasher.load(directory, device=device)
         hasher.n_features_in_ = hasher.model_.tower("image").encoder.width
         hasher.n_text_features_in_ = hasher.model_.tower("text").encoder.width
@@ -268,7 +271,7 @@ class FeatureHasher:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Every parameter by name; ``deep`` changes nothing."""
-        return {name: getattr(self, name) for name in _defaults(type(self))}
+        return {name: getattr(self, name) for name in defaults_of(type(self))}
 
     def set_params(self, **parameters: Any) -> Self:
         """Change parameters by name.
@@ -276,7 +279,7 @@ class FeatureHasher:
         Raises:
             ConfigError: there is no such parameter.
         """
-        known = tuple(_defaults(type(self)))
+        known = tuple(defaults_of(type(self)))
         for name, value in parameters.items():
             if name not in known:
                 raise ConfigError(f"a feature hasher has no parameter {name!r}{nearest(name, known)}")
@@ -297,8 +300,8 @@ class FeatureHasher:
     def __repr__(self) -> str:
         changed = (
             f"{name}={getattr(self, name)!r}"
-            for name, default in _defaults(type(self)).items()
-            if getattr(self, name) != default
+            for name, default in defaults_of(type(self)).items()
+            if not np.array_equal(getattr(self, name), default)  # code_lengths may be an array
         )
         return f"{type(self).__name__}({', '.join(changed)})"
 
@@ -336,12 +339,14 @@ class FeatureHasher:
         value: float | None = getattr(self, name)
         return (LABELLED if labelled else REGULARISED)[name] if value is None else value
 
-    def _split(self, n_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _split(self, n_items: int, *, labelled: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to learn from and rows held out, each ascending."""
-        if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(f"validation_fraction is a share from 0 to below 1, and not {self.validation_fraction}")
         count = min(round(self.validation_fraction * n_items), MOST_HELD)
-        count = count if count >= FEWEST_HELD else 0
+        count = 0 if labelled or count < FEWEST_HELD else count
+        if n_items - count < 2:
+            raise ConfigError(
+                f"validation_fraction={self.validation_fraction} leaves nothing of {n_items} items to learn from"
+            )
         order = np.random.default_rng(derive_seed(int(self.seed), "held out", 0)).permutation(n_items)
         return np.sort(order[count:]), np.sort(order[:count])
 
@@ -352,8 +357,6 @@ class FeatureHasher:
             passes = max(1, round(steps / a_pass))
         else:
             passes = self.passes
-        if passes < 1:
-            raise ConfigError(f"passes must be at least 1, and is {passes}; None chooses")
         a_round = max(1, round(passes / rounds))
         stage = Stage(
             name="heads",
@@ -393,8 +396,3 @@ class FeatureHasher:
                 f"{type(self).__name__} is expecting {width} features as input"
             )
         return values
-
-
-def _defaults(cls: type) -> Mapping[str, Any]:
-    parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
-    return {name: parameter.default for name, parameter in parameters.items() if name != "self"}

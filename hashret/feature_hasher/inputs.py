@@ -1,4 +1,4 @@
-"""What a feature hasher takes: matrices of features, and which text belongs to which picture.
+"""What a feature hasher takes beside features: which text belongs to which picture, and labels.
 
 Refuses what cannot be learned from, with a sentence that names the row. Knows nothing of models.
 """
@@ -15,37 +15,6 @@ from hashret.training import PairFeatures
 from hashret.training.pairs import VectorTable
 
 Floats = NDArray[np.float32]
-
-
-def matrix_of(features: ArrayLike, what: str) -> Floats:
-    """(N, D) float32, finite.
-
-    Raises:
-        DataError: something else.
-    """
-    if hasattr(features, "toarray"):
-        raise DataError(f"{what} is sparse, and sparse input is not supported; give {what}.toarray()")
-    try:
-        given = np.asarray(features)
-        if given.dtype.kind not in "fiubO":
-            reason = "Complex data not supported" if given.dtype.kind == "c" else f"its dtype is {given.dtype}"
-            raise TypeError(reason)
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused below
-            values = np.ascontiguousarray(given, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{what} must be a matrix of real numbers: {error}") from error
-    if given.ndim != 2:
-        raise DataError(
-            f"{what} must be a matrix (items, width), not an array of shape {given.shape}. Reshape your data: a single "
-            f"item is x.reshape(1, -1)"
-        )
-    if not given.shape[1]:
-        raise DataError(f"{what} has 0 feature(s) (shape={given.shape}) while a minimum of 1 is required.")
-    strange = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(strange):
-        more = f" and {len(strange) - 1:,} more" if len(strange) > 1 else ""
-        raise DataError(f"{what} holds NaN or infinity in row {strange[0]}{more}; leave those rows out or repair them")
-    return values
 
 
 def owners_of(owner: ArrayLike | None, n_images: int, n_texts: int) -> NDArray[np.int64]:
@@ -80,7 +49,7 @@ def owners_of(owner: ArrayLike | None, n_images: int, n_texts: int) -> NDArray[n
     return owners.astype(np.int64)
 
 
-def labels_of(labels: ArrayLike | None, n_images: int) -> NDArray[np.bool_] | None:
+def shared_labels(labels: ArrayLike | None, n_images: int) -> NDArray[np.bool_] | None:
     """(N, C) bool, from that or from one label a picture, or None.
 
     Raises:

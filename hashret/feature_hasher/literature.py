@@ -26,6 +26,8 @@ class DJSRH(FeatureHasher):
     *Source:* Su, Zhong & Zhang, ICCV 2019; see ``hashret.losses.djsrh.JointSemantics``.
     """
 
+    uses_labels = False
+
     def _stages(self, n_items: int, *, rounds: int, labelled: bool) -> tuple[Stage, ...]:
         (stage,) = super()._stages(n_items, rounds=rounds, labelled=labelled)
         return (replace(stage, beta=(1.0, 3.0)),)
@@ -41,6 +43,8 @@ class UCCH(FeatureHasher):
 
     *Source:* Hu et al., TPAMI 2023; see ``hashret.losses.ucch.BinaryMemory``.
     """
+
+    uses_labels = False
 
     def _losses(self, n_items: int, *, labelled: bool) -> dict[str, dict[str, Any]]:
         return {"memory": {"kind": "binary_memory", "memory": n_items}}
@@ -76,6 +80,8 @@ class CMDN(FeatureHasher):
     *Source:* Peng, Huang & Qi, "Cross-media shared representation by hierarchical learning with multiple deep
     networks", IJCAI 2016.
     """
+
+    uses_labels = False
 
     def _stages(self, n_items: int, *, rounds: int, labelled: bool) -> tuple[Stage, ...]:
         (stage,) = super()._stages(n_items, rounds=max(2, rounds), labelled=labelled)

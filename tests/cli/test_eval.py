@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hashret.evaluation import evaluate_codes, evaluate_labels, reproduce
+from hashret.data import open_dataset
+from hashret.evaluation import draw_protocol, evaluate_codes, evaluate_labels, reproduce
 from hashret.model import CrossModalHasher
 from hashret.model.config import RerankerConfig
 
@@ -84,6 +86,11 @@ BAD = {
     "both": (["model", "--codes", "{images}", "{texts}"], "not both"),
     "labels for a model": (["model", "--data", "x", "--labels", "{labels}"], "--labels belongs to --codes"),
     "a cut alone": (["--codes", "{images}", "{texts}", "--cut", "5"], "--cut belongs to --as"),
+    "a cut of nothing": (["--codes", "{images}", "{images}", "--as", "dchmt", "--cut", "0"], "1 or more, and not 0"),
+    "no measures": (["--codes", "{images}", "{images}", "--measures", ""], "--measures names none"),
+    "a folder as file": (["--codes", "{images}", "{images}", "--out", "{folder}"], "in a folder that exists"),
+    "a report nowhere": (["--codes", "{images}", "{images}", "--html", "none/x.html"], "in a folder that exists"),
+    "a protocol of codes": (["--codes", "{images}", "{images}", "--protocol", "x"], "--protocol names"),
     "no owner": (["--codes", "{images}", "{texts}"], "--owner"),
     "no labels": (["--codes", "{images}", "{images}", "--as", "dchmt"], "the data have no labels"),
     "unknown convention": (["--codes", "{images}", "{images}", "--as", "dcmht"], "'dchmt'"),
@@ -107,7 +114,10 @@ def test_what_does_not_go_together_is_a_sentence(case, arrays, run_cli, tmp_path
     )
     for n in range(2):
         (tmp_path / f"{n}.png").write_bytes(b"")
-    places = {name: str(folder / f"{name}.npy") for name in made} | {"csv": str(tmp_path / "two.jsonl")}
+    places = {name: str(folder / f"{name}.npy") for name in made} | {
+        "csv": str(tmp_path / "two.jsonl"),
+        "folder": str(tmp_path),
+    }
     arguments, words = BAD[case]
     code, out, err = run_cli("eval", *(argument.format(**places) for argument in arguments))
     assert (code, out) == (2, "")
@@ -124,6 +134,28 @@ def test_a_model_is_set_beside_another_code_base_in_a_report(world, run_cli, tmp
     assert "float32, 32 wide" in out and "leaves out queries that found nothing" in out
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/") >= 6 and "AP(norm=found)@5" in text and "Searched: 16 pictures" in text
+
+
+def test_a_protocol_names_what_is_asked_and_what_is_searched(world, run_cli, tmp_path):
+    ids = [record.id for record in open_dataset(world.captions) if record.captions]
+    cache = ("--data", world.captions, "--cache", world.folder / "cache", "--json")
+    shutil.copytree(world.model, tmp_path / "run" / "model")
+    (tmp_path / "run" / "checkpoints").mkdir()
+    figures = {}
+    for relevance in ("labels", "instance"):
+        path = tmp_path / f"{relevance}.json"
+        drawn = draw_protocol(
+            ids, name="mine", dataset="shapes", n_query=6, n_train=4, relevance=relevance, exclude_train=True
+        )
+        drawn.save(path)
+        arguments = ("eval", tmp_path / "run" / "model", *cache, "--protocol", path)
+        code, out, err = run_cli(*arguments, *(("--again",) if figures else ()))
+        assert code == 0, err
+        figures[relevance] = json.loads(out)
+        assert figures[relevance]["protocol"] == drawn.checksum and figures[relevance]["n_images"] == 6
+        assert drawn.checksum in (tmp_path / "run" / "test-read.json").read_text()
+    code, out, err = run_cli(*arguments)
+    assert code == 2 and "--again" in err  # a protocol's queries are read once as well
 
 
 def test_what_a_re_ranker_makes_of_the_nearest_items(world, run_cli, tmp_path):

@@ -262,10 +262,18 @@ def test_one_label_an_item_is_the_same_as_a_matrix_of_them() -> None:
 
 def test_bad_input_is_refused_with_a_sentence() -> None:
     codes = np.zeros((2, 2), np.uint8)
-    with pytest.raises(DataError, match=r"shapes \(2,\) and \(2, 1\)"):
-        evaluate_labels(codes, codes, [0, 1], [[0], [1]], n_bits=16)
+    with pytest.raises(DataError, match=r"shapes \(2,\) and \(2, 2\)"):
+        evaluate_labels(codes, codes, [0, 1], [[0, 1], [1, 0]], n_bits=16)
     with pytest.raises(DataError, match="other values than 0 and 1"):
-        evaluate_labels(codes, codes, [[0], [2]], [[0], [1]], n_bits=16)
+        evaluate_labels(codes, codes, [[0, 1], [2, 0]], [[0, 1], [1, 0]], n_bits=16)
+    for labels, said in (
+        ([[1], [2, 3]], "lists of several lengths"), (["a", None], "NoneType, str"), ([0.0, np.nan], "NaN"),
+        ([1 + 2j, 0], "complex128"), (np.zeros((2, 2, 2)), r"shape \(2, 2, 2\)"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            evaluate_labels(codes, codes, labels, labels, n_bits=16)
+    with pytest.raises(DataError, match="queries are numbers and those of items words"):
+        evaluate_labels(codes, codes, [0, 1], ["a", "b"], n_bits=16)
     with pytest.raises(DataError, match="labels of 3 queries"):
         evaluate_labels(codes, codes, [0, 1, 2], [0, 1], n_bits=16)
     with pytest.raises(DataError, match="nothing to measure"):
@@ -274,3 +282,24 @@ def test_bad_input_is_refused_with_a_sentence() -> None:
         evaluate_labels(codes, codes, [0, 1], [0, 1], n_bits=32)
     with pytest.raises(InputError, match="'skip'"):
         evaluate_labels(codes, codes, [0, 1], [0, 1], n_bits=16, unanswerable="skip")  # type: ignore[arg-type]
+
+
+def test_float_ties_are_cut_where_they_would_pass_from_item_to_item() -> None:
+    angles = np.linspace(0.3, 0.31, 4000)  # neighbours lie closer than the tolerance, the ends far beyond it
+    items = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    labels = np.arange(4000) % 7
+    exact = evaluate_labels_floats([[1.0, 0.0]], items, [3], labels, ties="stable")["AP@all"]
+    for ties in ("expected", "optimistic", "pessimistic"):
+        found = evaluate_labels_floats([[1.0, 0.0]], items, [3], labels, ties=ties)["AP@all"]  # type: ignore[arg-type]
+        assert found == pytest.approx(exact, abs=0.005)
+
+
+def test_equal_floats_come_by_row_whatever_the_noise_of_their_cosines() -> None:
+    rng = np.random.default_rng(0)
+    direction = rng.normal(size=64)
+    items = direction * np.array([3.0, 1.7, 0.9, 11.0, 5.3])[:, None]  # one direction, rounded differently
+    for row in range(5):
+        found = evaluate_labels_floats(
+            direction[None], items, [1], (np.arange(5) == row).astype(int), measures=("MeanR",), ties="stable"
+        )
+        assert found["MeanR"] == row + 1

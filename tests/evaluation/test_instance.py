@@ -163,7 +163,17 @@ def test_bad_input_is_refused_with_a_sentence() -> None:
         evaluate_codes(codes, codes, [0, 1], n_bits=16)
     with pytest.raises(CodeError, match="32 bits cannot be cut"):
         evaluate_codes(codes, codes, [0, 1, 2], n_bits=16, code_lengths=[32])
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="image features holds NaN"):
         evaluate_floats([[np.nan]], [[1.0]], [0])
+    with pytest.raises(DataError, match="up to 1e\\+20 large"):
+        evaluate_floats([[1e20]], [[1.0]], [0])
+    few, relaxed = np.ones((2, 16)), np.ones((3, 16))
+    with pytest.raises(DataError, match="2 relaxed image codes and 3 stored ones"):
+        evaluate_asymmetric(few, relaxed, codes, codes, [0, 1, 2], n_bits=16)
+    with pytest.raises(DataError, match="2 relaxed text codes and 3 stored ones"):
+        evaluate_asymmetric(relaxed, few, codes, codes, [0, 1, 2], n_bits=16)
+    for owner in ([-1, 0], [5, 0], [0.9, 1.2]):
+        with pytest.raises(DataError, match="owner"):
+            chance(owner, 2)
     with pytest.raises(DataError, match="one space"):
         evaluate_floats([[1.0, 2.0]], [[1.0]], [0])

@@ -36,6 +36,12 @@ def test_a_drawn_protocol_is_that_of_the_field() -> None:
     assert len({_draw(seed=seed).checksum for seed in range(5)} | {protocol.without_train().checksum}) == 6
 
 
+def test_queries_that_look_for_their_own_pair_are_searched_themselves() -> None:
+    protocol = _draw(relevance="instance")
+    assert protocol.searched == protocol.query and len(protocol.query) == 20
+    assert not set(protocol.query) & set(protocol.train + protocol.validation)
+
+
 def test_rows_follow_the_ids() -> None:
     rows = _draw().rows(IDS)
     assert [IDS[row] for row in rows.train] == list(_draw().train)
@@ -70,6 +76,8 @@ def test_leaks_are_refused() -> None:
     with pytest.raises(InputError, match="both query and database"):
         Protocol("x", "x", "labels", query=("a",), database=("a", "b"), train=())
     assert Protocol("x", "x", "instance", query=("a",), database=("a",), train=("b",)).searched == ("a",)
+    with pytest.raises(InputError, match="asks for pairs, and its database lacks some of the queries"):
+        Protocol("x", "x", "instance", query=("a",), database=("b",), train=())
     with pytest.raises(InputError, match="repeat"):
         Protocol("x", "x", "labels", query=("a", "a"), database=("b",), train=())
     with pytest.raises(InputError, match="cannot be drawn"):

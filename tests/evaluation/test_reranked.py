@@ -18,6 +18,8 @@ def test_candidates_go_by_score_and_then_by_their_place():
     scores = [[0.5, 2.0, 0.5, -1.0], [-3.0, -2.0, 9.0, np.nan], [0.0, 0.0, 0.0, 0.0]]
     assert reorder(rows, scores).tolist() == [[3, 5, 9, 1], [2, 7, -1, -1], [-1, -1, -1, -1]]
     assert reorder([[4, 2]], [[-np.inf, np.inf]]).tolist() == [[2, 4]]
+    for dtype in (np.uint8, np.bool_):
+        assert reorder([[10, 11, 12]], np.array([[0, 5, 0]], dtype)).tolist() == [[11, 10, 12]]
     assert reorder(np.zeros((0, 3), np.int64), np.zeros((0, 3))).shape == (0, 3)
 
 

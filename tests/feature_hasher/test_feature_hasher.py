@@ -14,7 +14,7 @@ import hashret
 from hashret import FeatureHasher
 from hashret.baselines import build
 from hashret.codes import check_codes, pack, prefix, unpack
-from hashret.errors import ConfigError, CorruptError, DataError, InputError, StorageError
+from hashret.errors import ConfigError, CorruptError, DataError, InputError, StorageError, VersionError
 from hashret.evaluation import evaluate_asymmetric, evaluate_codes, evaluate_floats
 
 N, N_TEST, TEXTS = 600, 150, 2
@@ -145,6 +145,12 @@ def test_a_saved_hasher_comes_back(hasher: FeatureHasher, tmp_path) -> None:
     (place / "feature_hasher.json").write_text(json.dumps({**facts, "parameters": {"nbits": 3}}))
     with pytest.raises(CorruptError, match="damaged"):
         FeatureHasher.load(place)
+    for change, said in (
+        ({"format": 9}, "has format 9, later than 1"), ({"parameters": {**facts["parameters"], "wings": 2}}, "'wings'"),
+    ):  # fmt: skip
+        (place / "feature_hasher.json").write_text(json.dumps({**facts, **change}))
+        with pytest.raises(VersionError, match=said):
+            FeatureHasher.load(place)
     shutil.rmtree(place)
     with pytest.raises(StorageError, match="holds no feature hasher"):
         FeatureHasher.load(place)
@@ -206,9 +212,14 @@ def test_bad_features_are_refused_with_a_sentence(hasher: FeatureHasher) -> None
 def test_bad_parameters_are_refused_in_fit() -> None:
     X, Y = WORLD["X"][:30], WORLD["Y"][:30]
     for wrong, words in (
-        ({"n_bits": 0}, "at least 1 bit"), ({"code_lengths": (99,)}, "code_lengths"), ({"dropout": 1.0}, "dropout"),
+        ({"n_bits": 0}, "n_bits is a whole"), ({"code_lengths": (99,)}, "code_lengths"), ({"dropout": 1.0}, "dropout"),
         ({"validation_fraction": 1}, "validation_fraction"), ({"batch_size": 1}, "batch_size"), ({"mix": 2}, "mix"),
         ({"passes": 0}, "passes"), ({"temperature": 0}, "temperature"), ({"device": "abacus"}, "abacus"),
+        ({"n_bits": 100.7}, "n_bits"), ({"n_bits": True}, "n_bits"), ({"n_bits": "64"}, "n_bits"),
+        ({"seed": 1.5}, "seed"),
+        ({"code_lengths": 16}, "code_lengths"), ({"code_lengths": (8.5,)}, "code_lengths"), ({"lr": "a"}, "lr"),
+        ({"hidden": 1.5}, "hidden"), ({"validation_fraction": 0.99}, "leaves nothing of 30"),
+        ({"device": None}, "device"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=words):
             FeatureHasher(n_bits=16).set_params(**wrong).fit(X, Y)
@@ -219,6 +230,7 @@ def test_bad_parameters_are_refused_in_fit() -> None:
 def test_it_prints_what_was_changed() -> None:
     assert repr(FeatureHasher()) == "FeatureHasher()"
     assert repr(FeatureHasher(n_bits=64, seed=2)) == "FeatureHasher(n_bits=64, seed=2)"
+    assert "code_lengths=array([16, 32])" in repr(FeatureHasher(code_lengths=np.array([16, 32])))
 
 
 def test_a_long_code_leaves_its_first_256_bits_a_model_of_their_own() -> None:

@@ -60,6 +60,12 @@ def test_one_label_a_picture_or_a_row_of_zeros_and_ones(supervised: FeatureHashe
         FeatureHasher().fit(X, Y, labels=np.zeros(20))
     with pytest.raises(DataError, match="all labels are the same"):
         FeatureHasher().fit(X, Y, labels=np.zeros(30))
+    with pytest.raises(DataError, match="no pair has a label"):
+        FeatureHasher().fit(X, Y, labels=np.zeros((30, 4)))
+    with pytest.raises(DataError, match="lists of several lengths"):
+        FeatureHasher().fit(X, Y, labels=[[1], [2, 3]] * 15)
+    short = FeatureHasher(n_bits=16, hidden=8, passes=1)
+    assert short.fit_transform(X, Y, labels=WORLD["labels"][:30]).shape == (30, 16)
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINED.names() if name != "feature-hasher"])
@@ -78,6 +84,13 @@ def test_heads_of_the_literature_learn_and_come_back(name: str, tmp_path) -> Non
     again = type(hasher).load(tmp_path / "model")
     np.testing.assert_array_equal(again.encode_texts(WORLD["Y"][N:]), codes[1])
     assert again.get_params() == hasher.get_params()
+    assert type(FeatureHasher.load(tmp_path / "model")) is type(hasher)
+    other = TRAINED.load("ucch" if name != "ucch" else "cmdn")
+    with pytest.raises(InputError, match=f"holds a {type(hasher).__name__}; load it with {type(hasher).__name__}.load"):
+        other.load(tmp_path / "model")
+    if not type(hasher).uses_labels:  # which then change nothing
+        plain = type(hasher)(**hasher.get_params()).fit(WORLD["X"][:N], WORLD["Y"][:N])
+        np.testing.assert_array_equal(plain.encode_texts(WORLD["Y"][N:]), codes[1])
 
 
 def test_relaxed_codes_are_not_saturated() -> None:

@@ -1,0 +1,61 @@
+"""Parameters of a feature hasher, checked before anything is learned with them.
+
+scikit-learn wants them stored as they are given, so that ``fit`` is where they are looked at.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from hashret.errors import ConfigError
+
+_WHOLE = {"n_bits": 1, "hidden": 1, "passes": 1, "batch_size": 2, "patience": 1, "seed": 0}  # and the least of each
+_SHARES = ("dropout", "input_dropout", "mix", "validation_fraction")
+_SIZES = ("lr", "weight_decay", "temperature", "spread")
+_OPTIONAL = ("code_lengths", "dropout", "input_dropout", "passes", "lr", "patience")
+
+
+def defaults_of(cls: type) -> Mapping[str, Any]:
+    """Every parameter of a class by name, with its default."""
+    parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+    return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+
+
+def check_parameters(given: Mapping[str, Any]) -> None:
+    """Refuse what cannot be meant.
+
+    Args:
+        given: parameters by name.
+
+    Raises:
+        ConfigError: which one, and what it may be.
+    """
+    for name, value in given.items():
+        if value is None and name in _OPTIONAL:
+            continue
+        if name == "code_lengths":
+            _check_lengths(value)
+        elif name in _WHOLE and not (_is(value, Integral) and value >= _WHOLE[name]):
+            raise ConfigError(f"{name} is a whole number from {_WHOLE[name]} on, and not {value!r}")
+        elif name in _SHARES and not (_is(value, Real) and 0 <= value <= 1):
+            raise ConfigError(f"{name} is a share from 0 to 1, and not {value!r}")
+        elif name in _SIZES and not (_is(value, Real) and 0 <= value < float("inf")):
+            raise ConfigError(f"{name} is a number from 0 on, and not {value!r}")
+        elif name == "device" and not isinstance(value, str):
+            raise ConfigError(f"device is a name, such as auto, cpu or cuda:1, and not {value!r}")
+
+
+def _check_lengths(value: Any) -> None:
+    try:
+        lengths = list(value)
+    except TypeError:
+        lengths = [value, None]
+    if not all(_is(length, Integral) and length >= 1 for length in lengths):
+        raise ConfigError(f"code_lengths are several whole numbers of bits, such as (64, 256), and not {value!r}")
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

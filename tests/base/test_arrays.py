@@ -1,0 +1,45 @@
+"""Features and labels that users hand in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hashret.arrays import kind_of, labels_of, matrix_of
+from hashret.errors import DataError
+
+
+def test_matrices_keep_their_values_whatever_they_are_made_of() -> None:
+    for given in ([[1, 2], [3, 4]], np.array([[1, 2], [3, 4]], np.int8), np.array([[1, 2], [3, 4]], object)):
+        assert matrix_of(given, "X").tolist() == [[1, 2], [3, 4]]
+    assert matrix_of([[0.1]], "X", dtype=np.float64).dtype == np.float64
+    assert matrix_of(np.zeros((0, 3)), "X").shape == (0, 3)
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e-20])
+def test_features_whose_squares_would_be_lost_are_refused(scale: float) -> None:
+    with pytest.raises(DataError, match=r"X is up to 1e.20 large, where squares lose their meaning"):
+        matrix_of([[scale, 0.0], [0.0, 0.0]], "X")
+
+
+def test_labels_are_one_an_item_or_multi_hot() -> None:
+    assert labels_of([3, 5]).tolist() == [3, 5]
+    assert labels_of([[3], [5]]).tolist() == [3, 5]  # a column of classes
+    assert labels_of([[True], [False]]).tolist() == [[True], [False]]  # one label, which an item has or has not
+    assert labels_of([[0, 1], [1, 1]]).shape == (2, 2)
+    words = labels_of(np.array(["cat", "dog"], dtype=object))
+    assert words.tolist() == ["cat", "dog"] and kind_of(words) == "words"
+    assert (kind_of(labels_of([1.5])), kind_of(labels_of([b"a"]))) == ("numbers", "bytes")
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([[1], [2, 3]], "of several lengths"), (np.array([[1], [2, 3]], dtype=object), "of several lengths"),
+        (["a", None], "NoneType, str"), ([1, "a", None], "int, str"), ([np.nan, 1], "NaN"), ([1j], "complex128"),
+        (5, r"shape \(\)"), ([[0, 2], [1, 0]], "other values than 0"), ([["a", "b"]], "other values than 0"),
+    ],
+)  # fmt: skip
+def test_labels_that_cannot_be_meant_are_refused(labels: object, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        labels_of(labels)  # type: ignore[arg-type]
