@@ -16,14 +16,30 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from hashret.errors import StorageError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def cache_home() -> Path:
     """``$HASHRET_CACHE``, or ``~/.cache/hashret``."""
     return Path(os.environ.get("HASHRET_CACHE") or "~/.cache/hashret").expanduser()
+
+
+def locked(file: IO[Any]) -> bool:
+    """Take the system's lock of an open file, if no other process has it; where there are no such locks, always."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_whole(path: str | Path, content: str | bytes, *, what: str = "") -> Path:

@@ -29,7 +29,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     yaml = require("yaml", extra="learn")
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _loader(yaml))
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration {str(path)!r}; give the path of a YAML file") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -39,6 +39,20 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"the configuration {str(path)!r} must hold a mapping, not {type(content).__name__}")
     return content
+
+
+def _loader(yaml: Any) -> Any:
+    """YAML's safe loader, which also refuses a key that comes twice, where YAML's own would take the last one."""
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value if isinstance(key.value, str) and key.value != "<<"]
+            twice = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
+            if twice is not None:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} comes twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def override(content: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
@@ -112,6 +126,18 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def difference(before: Any, after: Any, where: str = "") -> str:
+    """The first key of plain data in which two differ, such as ``stages.0.lr``; empty where they are equal."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        keys = dict.fromkeys((*before, *after))
+        pairs = [(str(key), before.get(key), after.get(key)) for key in keys]
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = [(str(number), *pair) for number, pair in enumerate(zip(before, after))]
+    else:
+        return "" if before == after else where or "everything"
+    return next(filter(None, (difference(x, y, f"{where}.{key}" if where else key) for key, x, y in pairs)), "")
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -143,14 +169,16 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 def _union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in kinds:
         return None
-    problems: list[ConfigError] = []
+    problems: list[tuple[bool, ConfigError]] = []
     for kind in kinds:
         if kind is not type(None):
             try:
                 return _value(kind, value, where)
             except ConfigError as error:
-                problems.append(error)
-    raise problems[0]
+                alike = (dict, Mapping) if isinstance(value, Mapping) else (tuple,) if isinstance(value, list) else ()
+                problems.append((typing.get_origin(kind) in alike, error))
+    # what was meant is most likely the alternative of the same shape
+    raise next((error for same, error in problems if same), problems[0][1])
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:

@@ -98,11 +98,13 @@ class Encoder(nn.Module):
         config: what it was built from.
         modality: "image" or "text".
         width: D of what ``forward`` gives.
+        has_class_token: whether the first token stands for the whole item.
         takes_words: whether a string among the items is a text; else it is the path of a file.
     """
 
     modality: Modality
     width: int
+    has_class_token = True
     takes_words = False
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -98,8 +98,8 @@ class ImageEncoder(Encoder):
         if not isinstance(model, _vit_class()):
             model.to(memory_format=torch.channels_last)  # depthwise convolutions on a CPU run 2 to 3 times as fast
         self._first_trained = self._cut(config)
-        tokens = int(getattr(model, "num_prefix_tokens", 0))
-        if tokens == 0 and config.pool.startswith("first"):
+        self.has_class_token = int(getattr(model, "num_prefix_tokens", 0)) > 0
+        if not self.has_class_token and config.pool.startswith("first"):
             raise ConfigError(f'{config.name!r} has no class token; its pool can be "model" or "mean"')
         wide = int(getattr(model, "head_hidden_size", None) or model.num_features)
         features = int(model.num_features)

@@ -210,7 +210,27 @@ class TextEncoder(Encoder):
             )
         if config.train_blocks > len(layers):
             raise ConfigError(f"{config.name!r} has {len(layers)} layers; train_blocks cannot be {config.train_blocks}")
+        self._check_cut(layers)
         return 0 if config.train_blocks == -1 else len(layers) - config.train_blocks
+
+    @torch.no_grad()
+    def _check_cut(self, layers: nn.ModuleList) -> None:
+        """Refuse a model that does more than its embeddings and layers: cut apart, it would be another one."""
+        self.model.eval()
+        padding = self.tokenizer.pad_token_id or 0
+        ids = torch.tensor([[3, 4, 5, 6], [6, 5, 4, padding]])
+        mask = torch.tensor([[True] * 4, [True] * 3 + [False]])
+        try:
+            whole = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state[mask]
+            parts = _run(layers, self.model.embeddings(input_ids=ids), mask)[mask]
+            same = torch.allclose(parts, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
+        except (TypeError, RuntimeError, IndexError, AttributeError):
+            same = False
+        if not same:
+            raise ConfigError(
+                f"the layers of {self.config.name!r} cannot be trained: {type(self.model).__name__} does more than its "
+                f"embeddings and layers; use train_blocks=0"
+            )
 
     def _finish(self, hidden: Tensor, mask: Tensor, own: Tensor | None) -> Encoded:
         if self._pool == "model" and own is not None:

@@ -26,8 +26,8 @@ def pick_device(name: str) -> torch.device:
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether ``device`` has instructions for bfloat16, without which it is slower than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+    if device.type == "cuda":  # is_bf16_supported() would count emulation in
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # an old torch, which does not tell
         return False
     found = torch.cpu.get_capabilities()

@@ -49,6 +49,9 @@ class CrossModalHasher(nn.Module):
                 raise InputError(f"the {modality} tower was given an encoder of {encoder.modality}s")
             mixers = _mixers(tower.mixers, shared, width=encoder.width)
             self.towers[modality] = Tower(tower, encoder, n_bits=config.n_bits, mixers=mixers)
+        counts = [sum(mixer.shared for mixer in config.towers[modality].mixers) for modality in ("image", "text")]
+        if counts[0] != counts[1]:
+            raise ConfigError(f"the towers share mixers, and have {counts[0]} and {counts[1]} with shared: true")
         self.reranker: Reranker | None = None
         if config.reranker is not None:  # after the towers, so that they start from the same weights with and without
             kind = RERANKERS.load(config.reranker.kind)

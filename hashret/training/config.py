@@ -71,7 +71,7 @@ class Stage:
         schedule: ``cosine`` falls to 0 at the stage's end; ``constant`` stays.
         grad_clip: the largest norm of the whole gradient; None: any.
         beta: steepness of tanh, or ``[from, to]``, linear over the stage.
-        noise: norm of Gaussian noise added to the adapted features, as a part of their norm.
+        noise: norm of Gaussian noise added to each adapted feature vector, which adapters bring to a norm of about 1.
         mix: share of pairs whose text is a random mixture of all captions of its image, in feature space; needs a text
             encoder that gives one vector a caption.
         ema: decay of a running mean of the weights, which is then what is validated and kept; None: none.
@@ -108,18 +108,23 @@ class Stage:
         if not self.losses:
             raise ConfigError(f"{where} has no losses; give it at least one")
         for label, loss in self.losses.items():
-            if "kind" not in loss:
+            if not isinstance(loss.get("kind"), str):
                 raise ConfigError(f"{where}: the loss {label!r} needs a kind{nearest('', LOSSES.names())}")
         for name, least in (("epochs", 1), ("passes", 1), ("captions", 1), ("batch_size", 2)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{where}: {name} must be at least {least}, and is {getattr(self, name)}")
-        if self.captions > self.batch_size:
-            raise ConfigError(f"{where}: {self.captions} captions an item do not fit into batches of {self.batch_size}")
+        if 2 * self.captions > self.batch_size:
+            raise ConfigError(
+                f"{where}: batches of {self.batch_size} hold fewer than two items of {self.captions} captions, and an "
+                f"item alone has nothing to be told from"
+            )
         if not 0 <= self.warmup <= 1:
             raise ConfigError(f"{where}: warmup is a share of the steps, from 0 to 1, and not {self.warmup}")
         rates = self.lr.values() if isinstance(self.lr, dict) else [self.lr]
         if any(rate < 0 for rate in rates) or self.weight_decay < 0 or self.noise < 0:
             raise ConfigError(f"{where}: lr, weight_decay and noise cannot be negative")
+        if min(self.beta if isinstance(self.beta, tuple) else (self.beta,)) <= 0:
+            raise ConfigError(f"{where}: beta, the steepness of tanh, must be above 0, and is {self.beta}")
         if not 0 <= self.mix <= 1:
             raise ConfigError(f"{where}: mix is a share of the pairs, from 0 to 1, and not {self.mix}")
         if self.ema is not None and not 0 < self.ema < 1:
@@ -221,6 +226,13 @@ class RunConfig:
             raise ConfigError(
                 f"selection.stage {self.selection.stage!r} is no stage{nearest(self.selection.stage, tuple(names))}"
             )
+        for name, stage in zip(names, self.stages):
+            begins = [*names[: names.index(name)], name]
+            if stage.start == "best" and self.selection.stage not in (None, *begins[:-1]):
+                raise ConfigError(
+                    f"stages.{name} starts from the best epoch, and selection.stage lets none before it be chosen; "
+                    f"name an earlier stage there, or leave it out"
+                )
         wrong = [length for length in self.selection.lengths if not 1 <= length <= self.model.n_bits]
         if wrong:
             raise ConfigError(f"selection.n_bits {wrong} does not fit codes of {self.model.n_bits} bits")

@@ -36,12 +36,13 @@ def usable(dataset: Dataset, split: str, *, max_captions: int | None = None, lim
             f"in data.train and data.val"
         ) from error
     records = [replace(r, captions=r.captions[:max_captions]) for r in part if r.image is not None and r.captions]
+    records = records[:limit]
     if len(records) < 2:
         raise TrainingError(
-            f"the split {split!r} of {dataset.name!r} has {len(records)} records with a picture and a caption; "
-            f"training needs at least 2"
+            f"the split {split!r} of {dataset.name!r} has {len(records)} records with a picture and a caption"
+            f"{'' if limit is None else f' in the first {limit}'}; training needs at least 2"
         )
-    return replace(part, records=tuple(records[:limit]))
+    return replace(part, records=tuple(records))
 
 
 def pair_features(hasher: CrossModalHasher, dataset: Dataset, *, cache_dir: Path | None, label: str) -> PairFeatures:
@@ -106,8 +107,9 @@ def teacher_vectors(
 
 
 def identity_of(dataset: Dataset) -> str:
-    """What a resumed run checks: ids, captions and splits, but not where pictures lie."""
+    """What a resumed run checks: ids, captions, labels and splits, but not where pictures lie."""
     digest = hashlib.sha256()
     for record in dataset:
-        digest.update(repr((record.id, record.captions, record.split)).encode())
+        labels = (record.labels,) if record.labels else ()
+        digest.update(repr((record.id, record.captions, record.split, *labels)).encode())
     return digest.hexdigest()

@@ -33,6 +33,10 @@ def check_needs(hasher: CrossModalHasher, stage: Stage, label: str, needs: froze
     pooled = any(hasher.tower(modality).from_pooled for modality in hasher.towers)
     lacking = {
         "labels": (pairs.labels is None, "labels, which the data set lacks; set data.keywords to a number of words"),
+        "second_caption": (
+            len(pairs.owner) == len(pairs.image),
+            "several captions an image, and each has one; it would compare that with itself",
+        ),
         "matcher": (hasher.reranker is None, "a re-ranker; set model.reranker"),
         "momentum": (stage.momentum is None, f"a momentum twin; set stages.{stage.name}.momentum"),
         "teacher": (pairs.teacher is None, "a teacher, and the run has none; set its key `teacher`"),
@@ -125,5 +129,12 @@ class Forward:
 
 def autocast(hasher: CrossModalHasher, config: RunConfig) -> torch.autocast:
     """bfloat16 where the run's precision asks for it."""
-    on = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(hasher.device))
+    on = precision_of(config, hasher.device) == "bfloat16"
     return torch.autocast(hasher.device.type, dtype=torch.bfloat16, enabled=on)
+
+
+def precision_of(config: RunConfig, device: torch.device) -> str:
+    """What ``auto`` means on ``device``."""
+    if config.precision != "auto":
+        return config.precision
+    return "bfloat16" if has_bfloat16(device) else "float32"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from hashret.errors import ConfigError
 from hashret.losses import Loss
 from hashret.model import CrossModalHasher
 from hashret.training.config import Stage
@@ -41,6 +42,7 @@ class Stepper:
         self.stage, self.losses, self.total = stage, losses, total
         self.parameters = chosen(groups, wanted, where=f"{where}.train")
         self.turns = [set(chosen(groups, turn, where=f"{where}.alternate")) for turn in stage.alternate]
+        self._check_turns(where)
         peaks = rates(groups, stage.lr, wanted, where=where)
         for parameter in (*hasher.parameters(), *(p for loss in losses.values() for p in loss.parameters())):
             parameter.requires_grad_(False)
@@ -62,6 +64,14 @@ class Stepper:
     def rate(self) -> float:
         """The highest learning rate now."""
         return max(float(group["lr"]) for group in self.optimiser.param_groups)
+
+    def _check_turns(self, where: str) -> None:
+        """Refuse turns that leave something out, which would never learn, and turns for what does not learn."""
+        odd = set().union(*self.turns) ^ set(self.parameters) if self.turns else set()
+        if odd:
+            name = min(odd)
+            said = "has no turn" if name in self.parameters else "does not learn"
+            raise ConfigError(f"{where}.alternate: {name} {said}; what train and the losses hold needs a turn each")
 
     def step(self, loss: Tensor, number: int) -> None:
         """One step of the optimiser; ``number`` counts the steps of the stage from 0."""

@@ -2,17 +2,19 @@
 
 config.yaml     the resolved configuration           splits.json   which record was in which split
 curves.csv      a row an epoch                       figures.json  what came out, on what, in how long
-checkpoints/    last and best                        model/        the trained CrossModalHasher
+checkpoints/    to go on from, the best weights too  model/        the trained CrossModalHasher
 noise.json      false pairs, where ``data.noise`` put some among the training pairs
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,15 +22,16 @@ from typing import Any
 
 import torch
 
-from hashret._files import write_whole
+from hashret._files import locked, write_whole
 from hashret._lazy import require
-from hashret.config import plain
+from hashret.config import build, difference, plain
 from hashret.data import Dataset, save_splits
 from hashret.data.keywords import keyword_matrix, keywords
-from hashret.errors import CorruptError, StorageError, TrainingError
+from hashret.errors import ConfigError, CorruptError, StorageError, TrainingError
 from hashret.model import CrossModalHasher
 from hashret.model.devices import pick_device
 from hashret.training import checkpoint
+from hashret.training.checks import check_groups, check_losses
 from hashret.training.config import RunConfig
 from hashret.training.features import (
     calibrate,
@@ -38,6 +41,7 @@ from hashret.training.features import (
     teacher_vectors,
     usable,
 )
+from hashret.training.forward import precision_of
 from hashret.training.measure import measure_pairs
 from hashret.training.noise import corrupt
 from hashret.training.trainer import Trainer, derive_seed
@@ -92,21 +96,38 @@ def train(
         seed: in the place of ``config.seed``.
 
     Raises:
-        TrainingError: ``out`` holds another run, the data set lacks a split, or a loss is no longer finite.
+        TrainingError: ``out`` holds another run, or another process trains there; the data set lacks a split; a loss is
+            no longer finite.
         ConfigError: the configuration does not fit the model.
         DataError: a picture cannot be read.
     """
-    begun = time.perf_counter()
     config = config if seed is None else replace(config, seed=seed)
     where = pick_device(device)
     train_set = usable(dataset, config.data.train, max_captions=config.data.max_captions, limit=config.data.limit)
     val_set = usable(dataset, config.data.val)
+    check_losses(config)
     run_dir = Path(out)
-    going_on = _open_run(run_dir, config, dataset, resume=resume)
+    with _alone(run_dir):
+        return _train(config, dataset, run_dir, (train_set, val_set), resume=resume, cache_dir=cache_dir, where=where)
 
+
+def _train(
+    config: RunConfig,
+    dataset: Dataset,
+    run_dir: Path,
+    sets: tuple[Dataset, Dataset],
+    *,
+    resume: bool,
+    cache_dir: str | Path | None,
+    where: torch.device,
+) -> TrainResult:
+    """What ``train`` does once it has ``run_dir`` to itself."""
+    begun, (train_set, val_set) = time.perf_counter(), sets
+    going_on = _open_run(run_dir, config, dataset, where, resume=resume)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "heads", 0))
         hasher = CrossModalHasher.build(config.model).to(where)
+    check_groups(config, hasher)
     captions, owner = train_set.captions_flat()
     hasher.tower("text").encoder.fit(captions)
     hasher.tower("image").encoder.fit([record.image for record in train_set])
@@ -146,7 +167,7 @@ def train(
             "training": sum(row["seconds"] for row in trainer.curves),
             "this_call": time.perf_counter() - begun,
         },
-        "environment": environment(where),
+        "environment": {**environment(where), "precision": precision_of(config, where)},
     }
     write_whole(run_dir / "figures.json", json.dumps(figures, indent=1) + "\n")
     best = trainer.best
@@ -179,25 +200,46 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, *, resume: bool) -> bool:
+@contextlib.contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Hold the run's directory for this process; the system lets go when the process ends, however it ends.
+
+    Raises:
+        TrainingError: it is no run's, or another process has it.
+        StorageError: it cannot be written.
+    """
+    strange = not run_dir.is_dir() or any(path.name != "checkpoints" for path in run_dir.iterdir())
+    if run_dir.exists() and strange and not (run_dir / "checkpoints" / "run.json").is_file():
+        raise TrainingError(f"{str(run_dir)!r} is not empty and holds no run; give a new directory")
+    try:
+        (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        file = (run_dir / "checkpoints" / "lock").open("w")
+    except OSError as error:
+        raise StorageError(f"the run cannot be written in {str(run_dir)!r}: {error}") from error
+    with file:
+        if not locked(file):
+            raise TrainingError(f"another process trains in {str(run_dir)!r}; wait for it, or give another directory")
+        yield
+
+
+def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, where: torch.device, *, resume: bool) -> bool:
     """Prepare the run's directory; true where a run in it goes on.
 
     A run without a checkpoint has nothing to lose: it starts anew.
     """
     yaml = require("yaml", extra="learn")
-    settings = json.loads(json.dumps({"config": plain(config), "data": identity_of(dataset)}))
+    settings = {
+        "config": plain(config),
+        "data": identity_of(dataset),
+        "precision": precision_of(config, where),
+    }
     known = run_dir / "checkpoints" / "run.json"
     if known.is_file() and checkpoint.exists(run_dir / "checkpoints" / "last"):
         if not resume:
             raise TrainingError(f"{str(run_dir)!r} holds a run already; resume it, or give another directory")
-        _check_same(known, settings)
+        _check_same(known, settings, config)
         return True
-    if run_dir.exists() and not known.is_file():
-        strange = not run_dir.is_dir() or any(path.name != "checkpoints" for path in run_dir.iterdir())
-        if strange:
-            raise TrainingError(f"{str(run_dir)!r} is not empty and holds no run; give a new directory")
     try:
-        known.parent.mkdir(parents=True, exist_ok=True)
         write_whole(known, json.dumps(settings))
         write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
         save_splits(dataset, run_dir / "splits.json")
@@ -208,19 +250,28 @@ def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, *, resume: boo
     return False
 
 
-def _check_same(known: Path, settings: dict[str, Any]) -> None:
+def _check_same(known: Path, settings: dict[str, Any], config: RunConfig) -> None:
     where = str(known.parent.parent)
+    remedy = "resume it with the same one, or give another directory"
     try:
         before = json.loads(known.read_text(encoding="utf-8"))
-        parts = {part: before[part] for part in settings}
-    except (ValueError, KeyError, TypeError) as error:
+        begun, data = build(RunConfig, before["config"]), before["data"]
+        precision = before.get("precision", settings["precision"])  # runs did not always say
+    except ConfigError as error:
+        raise TrainingError(f"the run in {where!r} was started by another version of hashret: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"the run in {where!r} cannot go on: {known.name} is damaged; train again") from error
-    for part, what in (("config", "configuration"), ("data", "data set")):
-        if parts[part] != settings[part]:
-            raise TrainingError(
-                f"the run in {where!r} was started with another {what}; resume it with the same one, or give another "
-                f"directory"
-            )
+    # a key that came into being since has its default; claims say nothing of how a run goes
+    other = difference(plain(replace(begun, claims={})), plain(replace(config, claims={})))
+    if other:
+        raise TrainingError(f"the run in {where!r} was started with another configuration, in {other}; {remedy}")
+    if data != settings["data"]:
+        raise TrainingError(f"the run in {where!r} was started with another data set; {remedy}")
+    if precision != settings["precision"]:
+        raise TrainingError(
+            f"the run in {where!r} was started in {precision}, and here {settings['precision']} is chosen; go on where "
+            f"it began, or give another directory"
+        )
 
 
 def _git_revision() -> str | None:

@@ -18,6 +18,7 @@ from hashret._files import write_whole
 from hashret.config import build, override, plain
 from hashret.data import Dataset
 from hashret.errors import ConfigError
+from hashret.training.checks import check_losses
 from hashret.training.config import RunConfig
 from hashret.training.run import TrainResult, train
 
@@ -56,8 +57,12 @@ def at(config: RunConfig, point: Point) -> RunConfig:
 def with_length(config: RunConfig, n_bits: int) -> RunConfig:
     """The same run for codes of ``n_bits``: nested lengths above it, choices at them, and their weights fall away."""
     model = config.model
+    if n_bits == model.n_bits:
+        return config
     lengths = tuple(length for length in model.code_lengths if length < n_bits)
-    chosen = tuple(length for length in config.selection.lengths if length < n_bits)
+    chosen = config.selection.lengths
+    if any(length > n_bits for length in chosen):
+        chosen = (*(length for length in chosen if length < n_bits), n_bits)
     shorter = replace(model, n_bits=n_bits, code_lengths=(*lengths, n_bits) if lengths else ())
     before, after = (tuple(sorted(one.code_lengths)) or (one.n_bits,) for one in (model, shorter))
     stages = tuple(
@@ -68,7 +73,7 @@ def with_length(config: RunConfig, n_bits: int) -> RunConfig:
         config,
         model=shorter,
         stages=stages,
-        selection=replace(config.selection, n_bits=(*chosen, n_bits) if chosen else ()),
+        selection=replace(config.selection, n_bits=chosen),
     )
 
 
@@ -107,6 +112,8 @@ def sweep(
         TrainingError: as ``train``.
     """
     configs = {point: at(config, point) for point in points_of(axes)}
+    for varied in configs.values():
+        check_losses(varied)
     rows = []
     for point, varied in configs.items():
         folder = Path(out) / ",".join(f"{key}={value}" for key, value in point).replace("/", "-")

@@ -107,11 +107,10 @@ class Trainer:
         for losses in self.losses.values():
             for label, loss in losses.items():
                 loss.load_state_dict({name: tensors[f"loss/{label}/{name}"] for name in loss.state_dict()})
-        self._resumed = {name: t for name, t in tensors.items() if not name.startswith(("model/", "loss/"))}
+        self.best_tensors = {n.removeprefix("best/"): t for n, t in tensors.items() if n.startswith("best/")}
+        self._resumed = {n: t for n, t in tensors.items() if not n.startswith(("model/", "loss/", "best/"))}
         self.position, self.bad_epochs = (state["stage"], state["epoch"]), state["bad_epochs"]
         self.curves, self.best = state["curves"], state["best"]
-        if self.best is not None:
-            self.best_tensors, _ = checkpoint.load(self.out / "checkpoints" / "best")
         self._write_curves()
         return True
 
@@ -215,8 +214,6 @@ class Trainer:
                     for name, tensor in self._model_state().items()
                     if not (alone and name.startswith(_RERANKER))
                 }
-                if self.out is not None:
-                    checkpoint.save(self.out / "checkpoints" / "best", self.best_tensors, self.best)
         self.position = (number, epoch + 1)
         self._save_last(parts)
         self._write_curves()
@@ -261,6 +258,8 @@ class Trainer:
                 tensors |= {f"loss/{label}/{name}": tensor for name, tensor in loss.state_dict().items()}
         for part in parts:
             tensors |= part.state()
+        # in one file with the rest: a kill between two would leave the best of an epoch that is then run again
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best_tensors.items()}
         state = {
             "stage": self.position[0],
             "epoch": self.position[1],

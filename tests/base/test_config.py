@@ -101,7 +101,12 @@ def test_overrides_that_lead_nowhere_are_told(setting, sentence):
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"a: [", "not valid YAML"), (b"- 1", "must hold a mapping"), (b"\xff\xfe\x00", "cannot be read|not valid")],
+    [
+        (b"a: [", "not valid YAML"),
+        (b"a: {b: 1, c: 2, b: 3}", "the key 'b' comes twice"),
+        (b"- 1", "must hold a mapping"),
+        (b"\xff\xfe\x00", "cannot be read|not valid"),
+    ],
 )
 def test_files_that_hold_no_configuration_are_told(tmp_path, content, sentence):
     path = tmp_path / "c.yaml"

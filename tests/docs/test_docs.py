@@ -22,6 +22,8 @@ import pytest
 
 from hashret.cli import COMMANDS, main
 from hashret.losses import LOSSES
+from hashret.training import read_config
+from hashret.training.sweep import at, points_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -57,7 +59,11 @@ def test_every_command_is_one(page):
         assert name in COMMANDS, name
         parser = argparse.ArgumentParser()
         importlib.import_module(f"hashret.cli.{name}").add_arguments(parser)
-        parser.parse_args(rest)
+        args = parser.parse_args(rest)
+        if name == "train" and not args.config.endswith(".yaml"):
+            resolved = read_config(args.config, args.set)
+            for point in points_of(args.sweep) if args.sweep else [()]:
+                at(resolved, point)
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
@@ -73,8 +79,6 @@ def test_the_table_of_losses_is_complete():
 
 
 def test_the_example_of_a_configuration_is_one(tmp_path):
-    from hashret.training import read_config
-
     found = blocks(ROOT / "docs" / "reference" / "configuration.md")
     (text,) = (code for language, code, _ in found if language == "yaml")
     (tmp_path / "mine.yaml").write_text(text)

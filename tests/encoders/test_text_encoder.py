@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -154,3 +156,15 @@ def test_incomplete_weights_are_refused(bert_folder, tmp_path):
     save_file(state, tmp_path / "part" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WeightsError, match=r"lack 16 tensors.*layer\.2"):
         build_encoder(EncoderConfig(kind="text", name=str(tmp_path / "part")))
+
+
+def test_a_model_that_is_more_than_its_layers_is_not_cut(bert_folder, tmp_path):
+    from transformers import MegatronBertConfig, MegatronBertModel
+
+    shutil.copytree(bert_folder, tmp_path / "model")
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    MegatronBertModel(MegatronBertConfig(vocab_size=64, **small)).save_pretrained(tmp_path / "model")
+    named = {"kind": "text", "name": str(tmp_path / "model")}
+    build_encoder(EncoderConfig(**named))
+    with pytest.raises(ConfigError, match="MegatronBertModel does more than its embeddings and layers"):
+        build_encoder(EncoderConfig(**named, train_blocks=1))  # a norm behind the last layer would be left out

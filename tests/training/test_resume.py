@@ -8,15 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from hashret.config import plain
 from hashret.data import Dataset
 from hashret.errors import CorruptError, TrainingError
+from hashret.model.devices import has_bfloat16
 from hashret.training import read_config, train
 
 # A process that trains, and that dies by SIGKILL where it is told to.
@@ -132,8 +135,8 @@ def results(out: Path) -> tuple[str, list, dict]:
         pytest.param("step", 9, marks=pytest.mark.slow),  # in the second epoch of the first stage
         ("step", 23),  # in the second stage
         pytest.param("step", 1, marks=pytest.mark.slow),  # before any checkpoint
-        pytest.param("write", 2, marks=pytest.mark.slow),  # between the files of the first "best"
-        ("write", 8),  # between the files of a "last", where "best" is newer
+        pytest.param("write", 2, marks=pytest.mark.slow),  # between the files of the first checkpoint
+        ("write", 10),  # between those of the first epoch that started from the best, and may be the best itself
         pytest.param("write", 12, marks=pytest.mark.slow),
     ],
 )
@@ -167,17 +170,50 @@ def test_a_finished_run_resumes_to_itself(folder, unbroken):
 
 
 def test_a_run_is_not_overwritten_or_mixed_with_another(folder, unbroken):
+    here = has_bfloat16(torch.device("cpu"))
     config, data = read_config(folder / "run.yaml"), records(folder)
     with pytest.raises(TrainingError, match="holds a run already"):
         train(config, data, out=unbroken)
     other = read_config(folder / "run.yaml", ["stages.warm.lr=1e-4"])
-    with pytest.raises(TrainingError, match="another configuration"):
+    with pytest.raises(TrainingError, match=r"another configuration, in stages\.0\.lr"):
         train(other, data, out=unbroken, resume=True)
     with pytest.raises(TrainingError, match="another configuration"):
         train(config, data, out=unbroken, resume=True, seed=5)
+    with pytest.raises(TrainingError, match="another configuration, in precision"):
+        train(replace(config, precision="float32"), data, out=unbroken, resume=True)
+    with pytest.MonkeyPatch.context() as patch:  # as on another machine
+        patch.setattr("hashret.training.forward.has_bfloat16", lambda device: not here)
+        with pytest.raises(TrainingError, match=f"was started in {'bfloat16' if here else 'float32'}, and here"):
+            train(config, data, out=unbroken, resume=True)
+    tagged = Dataset(data.name, (replace(data.records[0], labels=("new",)), *data.records[1:]))
+    with pytest.raises(TrainingError, match="another data set"):
+        train(config, tagged, out=unbroken, resume=True)
     fewer = Dataset(data.name, data.records[:-1])
     with pytest.raises(TrainingError, match="another data set"):
         train(config, fewer, out=unbroken, resume=True)
+
+
+def test_a_run_of_a_version_without_some_keys_goes_on(folder, unbroken, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(unbroken, out)
+    known = out / "checkpoints" / "run.json"
+    before = json.loads(known.read_text())
+    del before["precision"], before["config"]["claims"], before["config"]["stages"][0]["mix"]
+    known.write_text(json.dumps(before))
+    train(read_config(folder / "run.yaml"), records(folder), out=out, resume=True, cache_dir=folder / "cache")
+    assert results(out) == results(unbroken)
+
+
+def test_two_processes_do_not_train_in_one_directory(folder, unbroken):
+    holder = (
+        "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", holder, str(unbroken / "checkpoints" / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(TrainingError, match="another process trains in"):
+            train(read_config(folder / "run.yaml"), records(folder), out=unbroken, resume=True)
+        other.communicate("")
 
 
 def test_a_damaged_checkpoint_stops_a_resume_with_a_sentence(folder, unbroken, tmp_path):

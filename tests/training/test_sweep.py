@@ -43,6 +43,9 @@ def test_a_length_takes_nested_ones_and_the_selection_with_it(config: Callable[.
         losses = with_length(weighted, n_bits).stages[0].losses
         assert losses["joint"]["length_weights"] == expected and losses["near"]["lengths"] == near
     assert with_length(weighted, 128).stages[0].losses["joint"]["length_weights"] == [3, 1, 1]
+    assert with_length(config(), 64) == config()
+    partly = config(selection={"n_bits": [16]})  # a length that stays is what is chosen by
+    assert with_length(partly, 32).selection.lengths == with_length(partly, 64).selection.lengths == (16,)
     with pytest.raises(ConfigError, match="whole number"):
         at(config(), (("n_bits", "many"),))
 
@@ -61,4 +64,8 @@ def test_a_sweep_trains_each_point_and_writes_mean_and_spread(picture_set: Datas
     rows = json.loads((tmp_path / "sweep.json").read_text())
     assert [row["seed"] for row in rows] == ["0", "1"] and all(set(row["rSum"]) == {"16"} for row in rows)
     lines = list(table(rows))
+    wrong = sweep(config, ["stages.heads.losses.joint.temperature=0.1,-1"], picture_set, out=tmp_path / "wrong")
+    with pytest.raises(ConfigError, match="temperature"):
+        next(wrong)
+    assert not (tmp_path / "wrong").exists()  # said before the first point was trained
     assert "±" in lines[-1] and lines[-1].endswith("| 2 |")

@@ -1,0 +1,37 @@
+"""What can be said of a configuration before a picture is encoded: losses' options, and groups of parameters."""
+
+from __future__ import annotations
+
+from hashret.config import build
+from hashret.losses import LOSSES
+from hashret.model import CrossModalHasher
+from hashret.training.config import RunConfig, weight_at
+from hashret.training.groups import chosen, parameters_of
+
+
+def check_losses(config: RunConfig) -> None:
+    """Refuse unknown losses, unknown options of them, and values that cannot be meant.
+
+    Raises:
+        ConfigError: which loss, and what it may be.
+    """
+    for stage in config.stages:
+        for label, content in stage.losses.items():
+            where = f"stages.{stage.name}.losses.{label}"
+            weight_at(content, 0.0)
+            options = {key: value for key, value in content.items() if key not in ("kind", "weight")}
+            build(LOSSES.load(content["kind"]).Options, options, where=where)
+
+
+def check_groups(config: RunConfig, hasher: CrossModalHasher) -> None:
+    """Refuse groups that the model does not have. Losses are groups too, and what they hold is known later.
+
+    Raises:
+        ConfigError: which group, and the nearest one.
+    """
+    groups = parameters_of(hasher, {})
+    for stage in config.stages:
+        where = f"stages.{stage.name}"
+        named = {f"{where}.train": stage.train} | {f"{where}.alternate": turn for turn in stage.alternate}
+        for place, names in named.items():
+            chosen(groups, tuple(name for name in names if name not in stage.losses), where=place)
