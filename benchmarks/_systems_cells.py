@@ -24,8 +24,10 @@ from hashret.config import plain
 from hashret.data import Dataset
 from hashret.evaluation import Retrieval
 from hashret.model import CrossModalHasher
+from hashret.model.devices import pick_device
 from hashret.training import RunConfig, modality_report, read_config, train
 from hashret.training.features import pair_features, usable
+from hashret.training.forward import precision_of
 from hashret.training.measure import measure_pairs
 from hashret.training.pairs import PairFeatures
 from hashret.training.reranking import rerank_figures
@@ -47,7 +49,9 @@ class Cell:
     @property
     def name(self) -> str:
         """Of the cell's folder; another configuration, also by an edit of its file, is another folder."""
-        content = {key: value for key, value in plain(self.config()).items() if key != "claims"}
+        config = self.config()
+        content = {key: value for key, value in plain(config).items() if key != "claims"}
+        content["precision"] = precision_of(config, pick_device("auto"))  # what "auto" means differs between machines
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.system}-{self.n_bits}-s{self.seed}-{digest}"
 

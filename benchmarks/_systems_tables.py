@@ -102,14 +102,15 @@ def _claims(cells: Cells, runs: Path, system: str) -> Iterator[dict[str, Any]]:
     for name, claim in read_config(system).claims.items():
         first, second = known.get(claim.given), known.get((*claim.given, *claim.without))
         if first is not None and second is not None:
-            yield {"system": system, "claim": name, "says": claim.says, **_compare(claim, cells, runs, first, second)}
+            found = _compare(claim, cells, runs, first, second)
+            yield {"system": system, "claim": name, "says": claim.says, "tried": claim.tried, **found}
 
 
 def _compare(claim: Claim, cells: Cells, runs: Path, first: Cell, second: Cell) -> dict[str, Any]:
     if claim.measure == "probe":
         values = [100 * cells[cell]["probe"] for cell in (first, second)]
         return {"with": values[0], "without": values[1], "difference": values[0] - values[1], "measure": "probe"}
-    length = str(first.n_bits)  # of a nested model a prefix
+    length = str(claim.n_bits or first.n_bits)  # of a nested model a prefix
     prefixes = ("after", "before") if claim.measure == "rerank" else (length, length)
     tables = [dict(np.load(runs / cell.name / "queries.npz")) for cell in (first, second)]
     units = [units_of(table, prefix) for table, prefix in zip(tables, prefixes)]
@@ -122,6 +123,7 @@ def _compare(claim: Claim, cells: Cells, runs: Path, first: Cell, second: Cell) 
         "high": found.high,
         "measure": claim.measure,
         **({"floats": cells[first]["rerank"]["floats"]} if claim.measure == "rerank" else {}),
+        **({"n_bits": claim.n_bits} if claim.n_bits else {}),
         **({"AUC": cells[first]["noise"]["noise.AUC"]} if "noise.AUC" in cells[first]["noise"] else {}),
     }
 
@@ -149,11 +151,12 @@ def _system_line(row: dict[str, Any]) -> str:
 
 def _claim_line(row: dict[str, Any]) -> str:
     interval = f" [{row['low']:+.1f}, {row['high']:+.1f}]" if "low" in row else ""
-    tail = f"; the float vectors' cosine alone gives {row['floats']:.1f}" if "floats" in row else ""
+    tail = f", at {row['n_bits']} bits" if "n_bits" in row else ""
+    tail += f"; the float vectors' cosine alone gives {row['floats']:.1f}" if "floats" in row else ""
     tail += f"; false pairs found with AUC {row['AUC']:.3f}" if "AUC" in row else ""
     return (
         f"| {row['system']} | {row['says']}{tail} | {row['with']:.1f} | {row['without']:.1f} | "
-        f"{row['difference']:+.1f}{interval} | {_verdict(row)} |"
+        f"{row['difference']:+.1f}{interval} | {_verdict(row)}{_tried(row)} |"
     )
 
 
@@ -164,6 +167,10 @@ def _verdict(row: dict[str, Any]) -> str:
         beaten = "floats" in row and row["with"] <= row["floats"]
         return "shown, but the cosine does as well" if beaten else "shown"
     return "contrary" if row["high"] < 0 else "not shown"
+
+
+def _tried(row: dict[str, Any]) -> str:
+    return f"; {row['tried']}" if row["tried"] and not _verdict(row).startswith("shown") else ""
 
 
 def _spread(values: list[float]) -> str:

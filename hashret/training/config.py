@@ -176,12 +176,16 @@ class Claim:
         given: overrides for both runs, such as the noise that the part should help against.
         measure: ``rSum`` of codes against codes, higher is better; ``probe``: how well a fresh probe tells modality
             from relaxed codes, lower is better; ``rerank``: rSum after re-ranking against before, in one run.
+        n_bits: code length that it is looked at; None: the one that systems are compared at.
+        tried: what was done to make it hold where it does not, for the report.
     """
 
     says: str
     without: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     measure: Literal["rSum", "probe", "rerank"] = "rSum"
+    n_bits: int | None = None
+    tried: str = ""
 
     def __post_init__(self) -> None:
         if bool(self.without) == (self.measure == "rerank"):
@@ -227,6 +231,10 @@ class RunConfig:
                 f"selection.stage {self.selection.stage!r} is no stage{nearest(self.selection.stage, tuple(names))}"
             )
         for name, stage in zip(names, self.stages):
+            if stage.patience is not None and self.selection.stage not in (None, name):
+                raise ConfigError(
+                    f"stages.{name}.patience waits for a better epoch, and selection.stage lets none of it be"
+                )
             begins = [*names[: names.index(name)], name]
             if stage.start == "best" and self.selection.stage not in (None, *begins[:-1]):
                 raise ConfigError(

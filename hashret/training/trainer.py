@@ -127,6 +127,8 @@ class Trainer:
         stepper = Stepper(self.hasher, losses, stage, total=steps * stage.epochs)
         needs = needs_of(losses)
         learning = {name.removeprefix("model/") for name in stepper.parameters if name.startswith("model/")}
+        if stage.momentum and "momentum" not in needs:
+            _log.warning("stages.%s has a momentum twin that no loss reads", stage.name)
         twin = Twin(self.hasher, stage.momentum, learning=learning) if stage.momentum and "momentum" in needs else None
         forward = Forward(self.hasher, self.config, stage, self.train_pairs, needs=needs, twin=twin)
         belief = Belief(stage.refurbish, noisy=self.noisy) if stage.refurbish else None
