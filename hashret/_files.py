@@ -11,6 +11,7 @@ Knows bytes, and nothing of what they mean; and where what can be made again is 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -31,14 +32,22 @@ def cache_home() -> Path:
     return Path(os.environ.get("HASHRET_CACHE") or "~/.cache/hashret").expanduser()
 
 
-def locked(file: IO[Any]) -> bool:
-    """Take the system's lock of an open file, if no other process has it; where there are no such locks, always."""
+def locked(file: IO[Any], *, wait: bool = False) -> bool:
+    """Take the system's lock of an open file, which it gives up when the process ends, however it ends.
+
+    Args:
+        file: open for writing.
+        wait: for another process that has it, in the place of saying so.
+
+    Returns:
+        Whether it is free for this process. Where a system or a file system has no locks, everything is.
+    """
     if fcntl is None:
         return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES)
     return True
 
 

@@ -5,6 +5,7 @@ Refuses what cannot be meant with a sentence that says where and why. Knows nump
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,31 +13,31 @@ from numpy.typing import ArrayLike, NDArray
 
 from hashret.errors import DataError
 
-_LARGEST = 1e15  # squares of larger features, and sums of them, leave float32
 _KINDS = {"b": "numbers", "i": "numbers", "u": "numbers", "f": "numbers", "U": "words", "S": "bytes"}
 
 
-def matrix_of(features: ArrayLike, what: str, *, dtype: Any = np.float32) -> NDArray[Any]:
+def matrix_of(features: ArrayLike, what: str, *, dtype: Any = np.float32, squared: bool = False) -> NDArray[Any]:
     """(N, D) of ``dtype``, finite.
 
     Args:
         features: anything that numpy makes a matrix of real numbers of.
         what: it is called in errors.
         dtype: of the result.
+        squared: refuse features so large or so small that their squares, and sums of them, leave ``dtype``.
 
     Raises:
         DataError: something else.
     """
     if hasattr(features, "toarray"):
-        raise DataError(f"{what} is sparse, and sparse input is not supported; give {what}.toarray()")
+        raise DataError(f"sparse input is not supported, and such is {what}; give x.toarray()")
     try:
         given = np.asarray(features)
-        if given.dtype.kind not in "fiubO":
+        if given.dtype.kind not in "fiubOV" or given.dtype.names is not None:
             reason = "Complex data not supported" if given.dtype.kind == "c" else f"its dtype is {given.dtype}"
             raise TypeError(reason)
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused below
             values = np.ascontiguousarray(given, dtype=dtype)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{what} must be a matrix of real numbers: {error}") from error
     if given.ndim != 2:
         raise DataError(
@@ -44,14 +45,15 @@ def matrix_of(features: ArrayLike, what: str, *, dtype: Any = np.float32) -> NDA
             f"item is x.reshape(1, -1)"
         )
     if not given.shape[1]:
-        raise DataError(f"{what} has 0 feature(s) (shape={given.shape}) while a minimum of 1 is required.")
+        raise DataError(f"0 feature(s) (shape={given.shape}) while a minimum of 1 is required of {what}")
     strange = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(strange):
         more = f" and {len(strange) - 1:,} more" if len(strange) > 1 else ""
-        raise DataError(f"{what} holds NaN or infinity in row {strange[0]}{more}; leave those rows out or repair them")
+        raise DataError(f"NaN or infinity in row {strange[0]}{more} of {what}; leave those rows out or repair them")
     largest = max(abs(float(values.max(initial=0))), abs(float(values.min(initial=0))))
-    if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
-        raise DataError(f"{what} is up to {largest:.0e} large, where squares lose their meaning; scale it to about 1")
+    bound = 1e-3 * float(np.sqrt(np.finfo(dtype).max))
+    if squared and (largest > bound or 0 < largest < 1 / bound):
+        raise DataError(f"{largest:.0e} is the largest of {what}, whose squares lose their meaning; scale to about 1")
     return values
 
 
@@ -69,18 +71,12 @@ def labels_of(labels: ArrayLike, what: str = "labels") -> NDArray[Any]:
             other values.
     """
     tags = f"{what} are lists of several lengths; make a matrix (items, labels) of zeros and ones of them"
-    try:
-        values = np.asarray(labels)
-    except ValueError as error:
-        raise DataError(tags) from error
+    try:  # numpy would make words of a mixed list, and a word of what is missing in it
+        values = labels if isinstance(labels, np.ndarray) else np.asarray(labels, dtype=object)
+    except ValueError:
+        raise DataError(tags) from None
     if values.dtype == object:
-        kinds = {type(label) for label in values.ravel()}
-        if kinds & {list, tuple, set, np.ndarray}:
-            raise DataError(tags)
-        if len(kinds) > 1 or not kinds <= {str, int, bool, float}:
-            names = ", ".join(sorted(kind.__name__ for kind in kinds))
-            raise DataError(f"{what} must all be numbers or all be words, and are {names}; leave unlabelled items out")
-        values = np.array(values.tolist())
+        values = _of_one_kind(values, what, tags)
     if values.dtype.kind not in _KINDS:
         raise DataError(f"{what} must be numbers or words, and are {values.dtype}")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -101,3 +97,15 @@ def labels_of(labels: ArrayLike, what: str = "labels") -> NDArray[Any]:
 def kind_of(labels: NDArray[Any]) -> str:
     """What labels are: numbers, words or bytes."""
     return _KINDS[labels.dtype.kind]
+
+
+def _of_one_kind(values: NDArray[Any], what: str, tags: str) -> NDArray[Any]:
+    """An array of objects as one of numbers, of words or of bytes."""
+    flat = values.ravel().tolist()
+    if any(isinstance(label, list | tuple | set | np.ndarray) for label in flat):
+        raise DataError(tags)
+    kinds = {next((kind for kind in (str, bytes, Real) if isinstance(label, kind)), type(label)) for label in flat}
+    if len(kinds) > 1 or not kinds <= {str, bytes, Real}:
+        names = ", ".join(sorted({type(label).__name__ for label in flat}))
+        raise DataError(f"{what} must all be numbers or all be words, and are {names}; leave unlabelled items out")
+    return np.array(values.tolist())

@@ -29,7 +29,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     yaml = require("yaml", extra="learn")
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _loader(yaml))
+        content = _parsed(yaml, path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration {str(path)!r}; give the path of a YAML file") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -41,18 +41,31 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def _loader(yaml: Any) -> Any:
-    """YAML's safe loader, which also refuses a key that comes twice, where YAML's own would take the last one."""
+def _parsed(yaml: Any, text: str) -> Any:
+    """What YAML's safe loader makes of ``text``; it would take the last of two equal keys, which are refused here."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _refuse_twice(yaml, node, set())
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [key.value for key, _ in node.value if isinstance(key.value, str) and key.value != "<<"]
-            twice = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
-            if twice is not None:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} comes twice", node.start_mark)
-            return super().construct_mapping(node, deep)
 
-    return Loader
+def _refuse_twice(yaml: Any, node: Any, seen: set[int]) -> None:
+    if id(node) in seen or not isinstance(node.value, list):
+        return
+    seen.add(id(node))
+    mapping = isinstance(node, yaml.MappingNode)
+    keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key.value, str)] if mapping else []
+    twice = next((value for at, (tag, value) in enumerate(keys) if (tag, value) in keys[:at] and value != "<<"), None)
+    if twice is not None:
+        raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} comes twice", node.start_mark)
+    for child in node.value:
+        for part in child if mapping else (child,):
+            _refuse_twice(yaml, part, seen)
 
 
 def override(content: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
@@ -74,7 +87,7 @@ def override(content: Mapping[str, Any], settings: Iterable[str]) -> dict[str, A
         for key in parents:
             node = _child(node, key, setting)
         try:
-            value = yaml.safe_load(text)
+            value = _parsed(yaml, text)
         except yaml.YAMLError as error:
             raise ConfigError(f"the value in {setting!r} is not valid YAML: {error}") from error
         if isinstance(node, list):

@@ -87,7 +87,7 @@ class Baseline(ABC):
             InputError: the method needs labels, or cannot give so many bits from these features.
         """
         images, texts = (
-            matrix_of(features, what, dtype=np.float64)
+            matrix_of(features, what, dtype=np.float64, squared=True)
             for features, what in ((image_features, "image features"), (text_features, "text features"))
         )
         if len(images) != len(texts) or len(images) < 2:
@@ -129,7 +129,7 @@ class Baseline(ABC):
     def _relaxed(self, features: ArrayLike, fitted: Map | None, what: str) -> NDArray[np.float32]:
         if fitted is None:
             raise InputError(f"{type(self).__name__} has not learned yet: call fit(image_features, text_features)")
-        values = matrix_of(features, f"{what} features", dtype=np.float64)
+        values = matrix_of(features, f"{what} features", dtype=np.float64, squared=True)
         if values.shape[1] != fitted.width:
             raise DataError(f"{what} features are {values.shape[1]} wide, and fit was given {fitted.width}")
         return fitted(values)

@@ -6,6 +6,7 @@ Turns arguments into codes; measures nothing, and loads torch for a model only.
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from hashret._lazy import require
@@ -28,11 +29,6 @@ class Subject(NamedTuple):
     model: CrossModalHasher | None = None
     protocol: Protocol | None = None
 
-    @property
-    def of_split(self) -> bool:
-        """Whether it is records of one split."""
-        return self.dataset is not None and self.protocol is None
-
 
 def check(args: argparse.Namespace) -> None:
     """Refuse arguments that do not go together."""
@@ -48,8 +44,9 @@ def check(args: argparse.Namespace) -> None:
     if args.cut is not None and args.cut < 1:
         raise InputError(f"--cut is a number of ranks, 1 or more, and not {args.cut}")
     for path in filter(None, (args.out, args.html)):
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            raise InputError(f"{str(path)!r} cannot be written: name a file in a folder that exists")
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+            raise InputError(f"{str(path)!r} cannot be written; name a file in a folder that can")
     if args.html:
         require("matplotlib", extra="report")
     if args.protocol is not None and (args.codes or args.database):
@@ -91,8 +88,14 @@ def of_model(args: argparse.Namespace) -> Subject:
     else:
         dataset = data.split(args.split) if args.split else data
         searched = data.split(args.database) if args.database else None
+    wanted = [part and len(part) for part in (dataset, searched)]
     dataset = readable(dataset, strict=args.strict).paired()
     searched = readable(searched, strict=args.strict) if searched is not None else None
+    if protocol is not None and wanted != [part and len(part) for part in (dataset, searched)]:
+        raise DataError(
+            f"some records of protocol {protocol.name!r} have no readable picture or no caption, and figures without "
+            f"them are not the protocol's; repair them, or draw a protocol of those that can be measured"
+        )
     coded = encode_dataset(model, dataset, cache_dir=args.cache)
     database = encode_dataset(model, searched, cache_dir=args.cache) if searched is not None else None
     return Subject(coded, database, lengths, dataset, model, protocol)
@@ -100,7 +103,7 @@ def of_model(args: argparse.Namespace) -> Subject:
 
 def _named(data: Dataset, protocol: Protocol) -> tuple[Dataset, Dataset | None]:
     """The records that a protocol asks with, and those that it searches where they are others."""
-    rows = protocol.rows(data.ids)
+    rows = protocol.searching(data.ids)
     asked, searched = data.subset(rows.query), data.subset(rows.database)
     if protocol.relevance == "labels":
         return asked, searched

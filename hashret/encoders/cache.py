@@ -32,15 +32,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hashret._files import cache_home, sync_directory
+from hashret._files import cache_home, locked, sync_directory
 from hashret._lazy import progress
 from hashret.encoders.base import Encoded, Encoder, single
 from hashret.errors import CorruptError, HashretError, InputError, StorageError
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows: two processes may then compute the same entry; the first rename wins
-    fcntl = None  # type: ignore[assignment]
 
 FORMAT = 1
 _FACTS = "cache.json"
@@ -291,6 +286,5 @@ def _crc(path: Path) -> int:
 def _locked(path: Path) -> Iterator[None]:
     """Hold ``path`` alone; the system lets go when the process ends, however it ends."""
     with path.open("w") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        locked(file, wait=True)  # without locks two processes may compute the same entry; the first rename wins
         yield

@@ -90,7 +90,7 @@ class TextEncoder(Encoder):
             architecture = _text_half(transformers.AutoConfig.from_pretrained(config.name, local_files_only=True))
             model = transformers.AutoModel.from_config(architecture)
             tokenizer = transformers.AutoTokenizer.from_pretrained(config.name, local_files_only=True)
-            return cls(config, model, tokenizer, Origin("none", "random"))
+            return cls(config, model, tokenizer, Origin("none", "random"))._whole()
         (model, tokenizer), origin = load_pretrained(
             config,
             "text",
@@ -98,7 +98,7 @@ class TextEncoder(Encoder):
             from_hub=lambda name, cache_only: _load(name, offline=cache_only),
             from_package=from_package,
         )
-        return cls(config, model, tokenizer, origin, prefix_text)
+        return cls(config, model, tokenizer, origin, prefix_text)._whole()
 
     # --- what items become
 
@@ -210,15 +210,17 @@ class TextEncoder(Encoder):
             )
         if config.train_blocks > len(layers):
             raise ConfigError(f"{config.name!r} has {len(layers)} layers; train_blocks cannot be {config.train_blocks}")
-        self._check_cut(layers)
         return 0 if config.train_blocks == -1 else len(layers) - config.train_blocks
 
     @torch.no_grad()
-    def _check_cut(self, layers: nn.ModuleList) -> None:
-        """Refuse a model that does more than its embeddings and layers: cut apart, it would be another one."""
+    def _whole(self) -> TextEncoder:
+        """Itself; a model that does more than its embeddings and layers is refused, which cut apart is another one."""
+        layers = _layers(self.model)
+        if self._first_trained is None or layers is None:
+            return self
         self.model.eval()
         padding = self.tokenizer.pad_token_id or 0
-        ids = torch.tensor([[3, 4, 5, 6], [6, 5, 4, padding]])
+        ids = torch.tensor([[3, 4, 5, 6], [6, 5, 4, padding]]) % int(self.model.config.vocab_size)
         mask = torch.tensor([[True] * 4, [True] * 3 + [False]])
         try:
             whole = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state[mask]
@@ -231,6 +233,7 @@ class TextEncoder(Encoder):
                 f"the layers of {self.config.name!r} cannot be trained: {type(self.model).__name__} does more than its "
                 f"embeddings and layers; use train_blocks=0"
             )
+        return self
 
     def _finish(self, hidden: Tensor, mask: Tensor, own: Tensor | None) -> Encoded:
         if self._pool == "model" and own is not None:

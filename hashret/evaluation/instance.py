@@ -311,6 +311,8 @@ def unit_rows(features: ArrayLike, what: str) -> Floats:
         DataError: no matrix, or values that are not finite.
     """
     values = matrix_of(features, what)
+    largest = np.abs(values).max(axis=1, keepdims=True, initial=0.0)
+    values = values / np.where(largest > 0, largest, 1.0)  # so that no square leaves float32
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     return np.ascontiguousarray(values / np.where(norms > 0, norms, 1.0), dtype=np.float32)
 

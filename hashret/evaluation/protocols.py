@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -24,6 +24,13 @@ from hashret.config import build
 from hashret.errors import CorruptError, DataError, InputError
 
 RelevanceRule = Literal["labels", "instance"]
+
+
+class SearchRows(NamedTuple):
+    """Rows of a data set that a protocol measures, each (n,) int64, in the order of its ids."""
+
+    query: NDArray[np.int64]
+    database: NDArray[np.int64]
 
 
 class ProtocolRows(NamedTuple):
@@ -112,22 +119,27 @@ class Protocol:
             DataError: the protocol names items that the data set does not have.
         """
         place = {id_: row for row, id_ in enumerate(ids)}
+        asked, searched = self.searching(ids)
+        learned, chosen = (self._of(place, name, getattr(self, name)) for name in ("train", "validation"))
+        return ProtocolRows(asked, searched, learned, chosen)
 
-        def of(name: str, wanted: tuple[str, ...]) -> NDArray[np.int64]:
-            missing = [id_ for id_ in wanted if id_ not in place]
-            if missing:
-                raise DataError(
-                    f"protocol {self.name!r} has {len(missing):,} {name} ids that are not in the data set, such as "
-                    f"{missing[0]!r}; is it the protocol of another data set than {self.dataset!r}?"
-                )
-            return np.fromiter((place[id_] for id_ in wanted), dtype=np.int64, count=len(wanted))
+    def searching(self, ids: Sequence[str]) -> SearchRows:
+        """Where the items lie that are asked and searched; those to learn from may be elsewhere.
 
-        return ProtocolRows(
-            of("query", self.query),
-            of("database", self.searched),
-            of("train", self.train),
-            of("validation", self.validation),
-        )
+        Raises:
+            DataError: the protocol names items that the data set does not have.
+        """
+        place = {id_: row for row, id_ in enumerate(ids)}
+        return SearchRows(self._of(place, "query", self.query), self._of(place, "database", self.searched))
+
+    def _of(self, place: Mapping[str, int], name: str, wanted: tuple[str, ...]) -> NDArray[np.int64]:
+        missing = [id_ for id_ in wanted if id_ not in place]
+        if missing:
+            raise DataError(
+                f"protocol {self.name!r} has {len(missing):,} {name} ids that are not in the data set, such as "
+                f"{missing[0]!r}; is it the protocol of another data set than {self.dataset!r}?"
+            )
+        return np.fromiter((place[id_] for id_ in wanted), dtype=np.int64, count=len(wanted))
 
     def save(self, path: str | Path) -> None:
         """Write the protocol with its checksum."""

@@ -152,7 +152,7 @@ class FeatureHasher:
         """
         if Y is None:
             raise DataError("a feature hasher learns from pairs: it requires y to be passed, but the target y is None")
-        images, texts = matrix_of(X, "X"), matrix_of(Y, "Y")
+        images, texts = matrix_of(X, "X", squared=True), matrix_of(Y, "Y", squared=True)
         owners = owners_of(owner, len(images), len(texts))
         order = np.argsort(owners, kind="stable")
         texts, owners = texts[order], owners[order]
@@ -169,6 +169,7 @@ class FeatureHasher:
             model=model_config,
             stages=self._stages(len(learned), rounds=ROUNDS if len(held) else 1, labelled=shared is not None),
             seed=int(self.seed),
+            precision="float32",  # whatever the processor, a seed gives one code
             selection=Selection("rSum", n_bits=model_config.code_lengths),
         )
         with torch.random.fork_rng(devices=[]):
@@ -259,7 +260,6 @@ class FeatureHasher:
         unknown = set(facts.parameters) - set(defaults_of(kind))
         if unknown:
             raise VersionError(f"{str(directory)!r} was saved with {min(unknown)!r}, unknown here; update hashret")
-        check_parameters(facts.parameters)
         hasher: Self = kind(**facts.parameters)
         hasher.curves_ = facts.curves
         hasher.model_ = CrossModalHasher.load(directory, device=device)

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+import torch
+
 from hashret.errors import ConfigError
 
 _WHOLE = {"n_bits": 1, "hidden": 1, "passes": 1, "batch_size": 2, "patience": 1, "seed": 0}  # and the least of each
@@ -44,16 +47,13 @@ def check_parameters(given: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name} is a share from 0 to 1, and not {value!r}")
         elif name in _SIZES and not (_is(value, Real) and 0 <= value < float("inf")):
             raise ConfigError(f"{name} is a number from 0 on, and not {value!r}")
-        elif name == "device" and not isinstance(value, str):
+        elif name == "device" and not isinstance(value, str | torch.device):
             raise ConfigError(f"device is a name, such as auto, cpu or cuda:1, and not {value!r}")
 
 
 def _check_lengths(value: Any) -> None:
-    try:
-        lengths = list(value)
-    except TypeError:
-        lengths = [value, None]
-    if not all(_is(length, Integral) and length >= 1 for length in lengths):
+    several = isinstance(value, list | tuple | np.ndarray)
+    if not several or not all(_is(length, Integral) and length >= 1 for length in value):
         raise ConfigError(f"code_lengths are several whole numbers of bits, such as (64, 256), and not {value!r}")
 
 

@@ -24,7 +24,12 @@ class Facts(NamedTuple):
 def facts_text(facts: Facts) -> str:
     """The file's content."""
     content = {"format": _FORMAT, **facts._asdict()}
-    return json.dumps(content, indent=1, default=lambda value: value.tolist()) + "\n"
+    return json.dumps(content, indent=1, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Numpy's numbers and arrays as Python's; devices and paths by name."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def write_facts(directory: Path, text: str) -> None:

@@ -9,7 +9,6 @@ taken.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from hashret._files import cache_home
+from hashret._files import cache_home, locked
 from hashret.config import plain
 from hashret.errors import StorageError
 
@@ -51,7 +50,7 @@ def default_model(*, cache_dir: str | Path | None = None, say: Callable[[str], N
     try:
         home.mkdir(parents=True, exist_ok=True)
         with (home / f"{place.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a second one waits, and finds it made
+            locked(lock, wait=True)  # a second one waits, and finds it made
             if not (place / "model").is_dir():
                 _train(place, cache_dir, say)
     except OSError as error:

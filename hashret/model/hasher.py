@@ -49,9 +49,6 @@ class CrossModalHasher(nn.Module):
                 raise InputError(f"the {modality} tower was given an encoder of {encoder.modality}s")
             mixers = _mixers(tower.mixers, shared, width=encoder.width)
             self.towers[modality] = Tower(tower, encoder, n_bits=config.n_bits, mixers=mixers)
-        counts = [sum(mixer.shared for mixer in config.towers[modality].mixers) for modality in ("image", "text")]
-        if counts[0] != counts[1]:
-            raise ConfigError(f"the towers share mixers, and have {counts[0]} and {counts[1]} with shared: true")
         self.reranker: Reranker | None = None
         if config.reranker is not None:  # after the towers, so that they start from the same weights with and without
             kind = RERANKERS.load(config.reranker.kind)
@@ -67,7 +64,15 @@ class CrossModalHasher(nn.Module):
             ConfigError: parts that are unknown or do not fit.
             WeightsError: an encoder's weights cannot be found.
         """
-        return cls(config, {modality: build_encoder(tower.encoder) for modality, tower in config.towers.items()})
+        # a saved model is taken as it is; a new one should be what its configuration says
+        counts = [sum(mixer.shared for mixer in config.towers[modality].mixers) for modality in ("image", "text")]
+        if counts[0] != counts[1]:
+            raise ConfigError(f"the towers share mixers, and have {counts[0]} and {counts[1]} with shared: true")
+        encoders = {modality: build_encoder(tower.encoder) for modality, tower in config.towers.items()}
+        for modality, tower in config.towers.items():
+            if tower.pooler.startswith("first") and not encoders[modality].has_class_token:
+                raise ConfigError(f"the pooler {tower.pooler!r} takes a class token; {tower.encoder.name!r} has none")
+        return cls(config, encoders)
 
     @property
     def n_bits(self) -> int:

@@ -44,8 +44,6 @@ class Tower(nn.Module):
             raise ConfigError("mixers work on tokens; set the encoder's output to tokens")
         if config.pooler != "auto" and config.encoder.output == "pooled":
             raise ConfigError(f"the pooler {config.pooler!r} works on tokens; set the encoder's output to tokens")
-        if config.pooler.startswith("first") and not encoder.has_class_token:
-            raise ConfigError(f"the pooler {config.pooler!r} takes a class token, and {encoder.config.name!r} has none")
         self.adapter = ADAPTERS.load(config.adapter)(encoder.width)
         width = encoder.width
         self.mixers = nn.ModuleList()

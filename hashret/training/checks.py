@@ -6,7 +6,7 @@ from hashret.config import build
 from hashret.losses import LOSSES
 from hashret.model import CrossModalHasher
 from hashret.training.config import RunConfig, weight_at
-from hashret.training.groups import chosen, parameters_of
+from hashret.training.groups import chosen, parameters_of, rates
 
 
 def check_losses(config: RunConfig) -> None:
@@ -32,6 +32,8 @@ def check_groups(config: RunConfig, hasher: CrossModalHasher) -> None:
     groups = parameters_of(hasher, {})
     for stage in config.stages:
         where = f"stages.{stage.name}"
-        named = {f"{where}.train": stage.train} | {f"{where}.alternate": turn for turn in stage.alternate}
-        for place, names in named.items():
+        named = [(f"{where}.train", stage.train), *((f"{where}.alternate", turn) for turn in stage.alternate)]
+        for place, names in named:
             chosen(groups, tuple(name for name in names if name not in stage.losses), where=place)
+        rated = stage.lr if isinstance(stage.lr, dict) else {}
+        rates({**groups, **{label: {} for label in stage.losses}}, rated, (), where=where)

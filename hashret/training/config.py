@@ -233,10 +233,9 @@ class RunConfig:
         for name, stage in zip(names, self.stages):
             if stage.patience is not None and self.selection.stage not in (None, name):
                 raise ConfigError(
-                    f"stages.{name}.patience waits for a better epoch, and selection.stage lets none of it be"
+                    f"stages.{name}.patience waits for a better epoch; selection.stage lets none of it be chosen"
                 )
-            begins = [*names[: names.index(name)], name]
-            if stage.start == "best" and self.selection.stage not in (None, *begins[:-1]):
+            if stage.start == "best" and self.selection.stage not in (None, *names[: names.index(name)]):
                 raise ConfigError(
                     f"stages.{name} starts from the best epoch, and selection.stage lets none before it be chosen; "
                     f"name an earlier stage there, or leave it out"

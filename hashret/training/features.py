@@ -106,10 +106,10 @@ def teacher_vectors(
     return image, text
 
 
-def identity_of(dataset: Dataset) -> str:
+def identity_of(dataset: Dataset, *, labels: bool = True) -> str:
     """What a resumed run checks: ids, captions, labels and splits, but not where pictures lie."""
     digest = hashlib.sha256()
     for record in dataset:
-        labels = (record.labels,) if record.labels else ()
-        digest.update(repr((record.id, record.captions, record.split, *labels)).encode())
+        tags = (record.labels,) if labels and record.labels else ()
+        digest.update(repr((record.id, record.captions, record.split, *tags)).encode())
     return digest.hexdigest()

@@ -83,7 +83,7 @@ def rates(
         if group not in groups:
             raise ConfigError(f"{where}.lr names {group!r}, which is no group{nearest(group, tuple(groups))}")
         result |= dict.fromkeys(groups[group], rate)
-        if not any(set(groups[group]) & set(groups[other]) for other in wanted):
+        if groups[group] and wanted and not any(set(groups[group]) & set(groups[other]) for other in wanted):
             raise ConfigError(f"{where}.lr gives a rate for {group!r}, which does not learn; add it to {where}.train")
     for group in wanted:
         for name in groups[group]:

@@ -124,6 +124,8 @@ def _train(
     """What ``train`` does once it has ``run_dir`` to itself."""
     begun, (train_set, val_set) = time.perf_counter(), sets
     going_on = _open_run(run_dir, config, dataset, where, resume=resume)
+    precision: Any = going_on or precision_of(config, where)
+    config = replace(config, precision=precision)  # whatever "auto" means elsewhere
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "heads", 0))
         hasher = CrossModalHasher.build(config.model).to(where)
@@ -167,7 +169,7 @@ def _train(
             "training": sum(row["seconds"] for row in trainer.curves),
             "this_call": time.perf_counter() - begun,
         },
-        "environment": {**environment(where), "precision": precision_of(config, where)},
+        "environment": {**environment(where), "precision": config.precision},
     }
     write_whole(run_dir / "figures.json", json.dumps(figures, indent=1) + "\n")
     best = trainer.best
@@ -222,8 +224,8 @@ def _alone(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, where: torch.device, *, resume: bool) -> bool:
-    """Prepare the run's directory; true where a run in it goes on.
+def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, where: torch.device, *, resume: bool) -> Any:
+    """Prepare the run's directory; where a run in it goes on, the precision that it began with.
 
     A run without a checkpoint has nothing to lose: it starts anew.
     """
@@ -237,8 +239,7 @@ def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, where: torch.d
     if known.is_file() and checkpoint.exists(run_dir / "checkpoints" / "last"):
         if not resume:
             raise TrainingError(f"{str(run_dir)!r} holds a run already; resume it, or give another directory")
-        _check_same(known, settings, config)
-        return True
+        return _begun_with(known, config, dataset, where)
     try:
         write_whole(known, json.dumps(settings))
         write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
@@ -247,31 +248,32 @@ def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, where: torch.d
         raise
     except OSError as error:
         raise StorageError(f"the run cannot be written in {str(run_dir)!r}: {error}") from error
-    return False
+    return None
 
 
-def _check_same(known: Path, settings: dict[str, Any], config: RunConfig) -> None:
-    where = str(known.parent.parent)
+def _begun_with(known: Path, config: RunConfig, dataset: Dataset, where: torch.device) -> Any:
+    """The precision that the run in a directory began with, once it is sure to be the one that ``config`` asks for."""
+    place = str(known.parent.parent)
     remedy = "resume it with the same one, or give another directory"
     try:
         before = json.loads(known.read_text(encoding="utf-8"))
-        begun, data = build(RunConfig, before["config"]), before["data"]
-        precision = before.get("precision", settings["precision"])  # runs did not always say
+        begun, data, precision = build(RunConfig, before["config"]), before["data"], before.get("precision")
     except ConfigError as error:
-        raise TrainingError(f"the run in {where!r} was started by another version of hashret: {error}") from error
+        raise TrainingError(f"the run in {place!r} was started by another version of hashret: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptError(f"the run in {where!r} cannot go on: {known.name} is damaged; train again") from error
+        raise CorruptError(f"the run in {place!r} cannot go on: {known.name} is damaged; train again") from error
+    early = precision is None  # before runs said it, they knew bfloat16 on GPUs only, and no labels were compared
+    if early:
+        precision = "float32" if where.type == "cpu" else precision_of(begun, where)
     # a key that came into being since has its default; claims say nothing of how a run goes
-    other = difference(plain(replace(begun, claims={})), plain(replace(config, claims={})))
+    same = {"claims": {}, "precision": precision}
+    wanted = replace(config, **{**same, "precision": precision if config.precision == "auto" else config.precision})
+    other = difference(plain(replace(begun, **same)), plain(wanted))
     if other:
-        raise TrainingError(f"the run in {where!r} was started with another configuration, in {other}; {remedy}")
-    if data != settings["data"]:
-        raise TrainingError(f"the run in {where!r} was started with another data set; {remedy}")
-    if precision != settings["precision"]:
-        raise TrainingError(
-            f"the run in {where!r} was started in {precision}, and here {settings['precision']} is chosen; go on where "
-            f"it began, or give another directory"
-        )
+        raise TrainingError(f"the run in {place!r} was started with another configuration, in {other}; {remedy}")
+    if data != identity_of(dataset, labels=not early):
+        raise TrainingError(f"the run in {place!r} was started with another data set; {remedy}")
+    return precision
 
 
 def _git_revision() -> str | None:

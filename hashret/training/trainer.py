@@ -107,10 +107,12 @@ class Trainer:
         for losses in self.losses.values():
             for label, loss in losses.items():
                 loss.load_state_dict({name: tensors[f"loss/{label}/{name}"] for name in loss.state_dict()})
+        self.curves, self.best = state["curves"], state["best"]
         self.best_tensors = {n.removeprefix("best/"): t for n, t in tensors.items() if n.startswith("best/")}
+        if self.best is not None and not self.best_tensors:  # checkpoints of earlier versions lie beside each other
+            self.best_tensors, _ = checkpoint.load(self.out / "checkpoints" / "best")
         self._resumed = {n: t for n, t in tensors.items() if not n.startswith(("model/", "loss/", "best/"))}
         self.position, self.bad_epochs = (state["stage"], state["epoch"]), state["bad_epochs"]
-        self.curves, self.best = state["curves"], state["best"]
         self._write_curves()
         return True
 

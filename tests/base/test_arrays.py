@@ -18,8 +18,12 @@ def test_matrices_keep_their_values_whatever_they_are_made_of() -> None:
 
 @pytest.mark.parametrize("scale", [1e20, 1e-20])
 def test_features_whose_squares_would_be_lost_are_refused(scale: float) -> None:
-    with pytest.raises(DataError, match=r"X is up to 1e.20 large, where squares lose their meaning"):
-        matrix_of([[scale, 0.0], [0.0, 0.0]], "X")
+    assert matrix_of([[scale, 0.0]], "X").shape == (1, 2)
+    with pytest.raises(DataError, match=r"1e.20 is the largest of X, whose squares lose their meaning"):
+        matrix_of([[scale, 0.0], [0.0, 0.0]], "X", squared=True)
+    assert matrix_of([[scale]], "X", dtype=np.float64, squared=True) == scale
+    with pytest.raises(DataError, match="real numbers"):
+        matrix_of([[10**400]], "X")
 
 
 def test_labels_are_one_an_item_or_multi_hot() -> None:
@@ -29,6 +33,8 @@ def test_labels_are_one_an_item_or_multi_hot() -> None:
     assert labels_of([[0, 1], [1, 1]]).shape == (2, 2)
     words = labels_of(np.array(["cat", "dog"], dtype=object))
     assert words.tolist() == ["cat", "dog"] and kind_of(words) == "words"
+    for given in (np.array([np.int64(1), 2.0], object), [np.str_("a"), "b"], [True, 0], [b"a", b"b"]):
+        assert len(labels_of(given)) == 2
     assert (kind_of(labels_of([1.5])), kind_of(labels_of([b"a"]))) == ("numbers", "bytes")
 
 
@@ -36,7 +42,9 @@ def test_labels_are_one_an_item_or_multi_hot() -> None:
     ("labels", "said"),
     [
         ([[1], [2, 3]], "of several lengths"), (np.array([[1], [2, 3]], dtype=object), "of several lengths"),
-        (["a", None], "NoneType, str"), ([1, "a", None], "int, str"), ([np.nan, 1], "NaN"), ([1j], "complex128"),
+        (["cat", float("nan")], "float, str"), (["cat", 1], "int, str"), (["a", None], "NoneType, str"),
+        ([1, "a", None], "int, str"), ([np.nan, 1], "NaN"),
+        ([1j], "are complex"),
         (5, r"shape \(\)"), ([[0, 2], [1, 0]], "other values than 0"), ([["a", "b"]], "other values than 0"),
     ],
 )  # fmt: skip

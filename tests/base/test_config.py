@@ -104,6 +104,7 @@ def test_overrides_that_lead_nowhere_are_told(setting, sentence):
     [
         (b"a: [", "not valid YAML"),
         (b"a: {b: 1, c: 2, b: 3}", "the key 'b' comes twice"),
+        (b"a: 1\n'a': 2", "the key 'a' comes twice"),
         (b"- 1", "must hold a mapping"),
         (b"\xff\xfe\x00", "cannot be read|not valid"),
     ],
@@ -118,3 +119,11 @@ def test_files_that_hold_no_configuration_are_told(tmp_path, content, sentence):
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(ConfigError, match="there is no configuration"):
         read_yaml(tmp_path / "c.yaml")
+
+
+def test_merged_keys_may_be_written_over(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b\n  - &c {<<: *a, x: 3}\nd: {<<: *c, y: 4}\n")
+    assert read_yaml(path) == {"a": {"x": 1, "y": 2}, "b": [{"x": 3, "y": 2}], "d": {"x": 3, "y": 4}}
+    with pytest.raises(ConfigError, match="comes twice"):
+        override({}, ["a={b: 1, b: 2}"])

@@ -205,7 +205,7 @@ def test_bad_input_is_refused_with_a_sentence() -> None:
         build("cmfh", n_bits=8).encode_images(images)
     with pytest.raises(DataError, match="as many pictures as texts"):
         build("cmfh", n_bits=8).fit(images[:5], texts)
-    with pytest.raises(DataError, match="holds NaN or infinity in row 0"):
+    with pytest.raises(DataError, match="NaN or infinity in row 0"):
         build("cmfh", n_bits=8).fit(np.full((9, 2), np.nan), texts[:9])
     with pytest.raises(DataError, match="3 wide, and fit was given 40"):
         build("cmfh", n_bits=8).fit(images, texts).encode_images(np.ones((2, 3)))

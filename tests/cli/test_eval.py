@@ -88,8 +88,8 @@ BAD = {
     "a cut alone": (["--codes", "{images}", "{texts}", "--cut", "5"], "--cut belongs to --as"),
     "a cut of nothing": (["--codes", "{images}", "{images}", "--as", "dchmt", "--cut", "0"], "1 or more, and not 0"),
     "no measures": (["--codes", "{images}", "{images}", "--measures", ""], "--measures names none"),
-    "a folder as file": (["--codes", "{images}", "{images}", "--out", "{folder}"], "in a folder that exists"),
-    "a report nowhere": (["--codes", "{images}", "{images}", "--html", "none/x.html"], "in a folder that exists"),
+    "a folder as file": (["--codes", "{images}", "{images}", "--out", "{folder}"], "name a file in a folder that can"),
+    "a report nowhere": (["--codes", "{images}", "{images}", "--html", "{images}/x.html"], "in a folder that can"),
     "a protocol of codes": (["--codes", "{images}", "{images}", "--protocol", "x"], "--protocol names"),
     "no owner": (["--codes", "{images}", "{texts}"], "--owner"),
     "no labels": (["--codes", "{images}", "{images}", "--as", "dchmt"], "the data have no labels"),
@@ -156,6 +156,15 @@ def test_a_protocol_names_what_is_asked_and_what_is_searched(world, run_cli, tmp
         assert drawn.checksum in (tmp_path / "run" / "test-read.json").read_text()
     code, out, err = run_cli(*arguments)
     assert code == 2 and "--again" in err  # a protocol's queries are read once as well
+    lines = [json.loads(line) for line in world.captions.read_text().splitlines()]
+    asked = next(line for line in lines if line["id"] == drawn.query[0])
+    asked["captions"] = []
+    missing = world.folder / "missing.jsonl"  # beside the pictures
+    missing.write_text("".join(json.dumps(line) + "\n" for line in lines if line["id"] not in drawn.train))
+    code, out, err = run_cli(
+        *("eval", world.model, "--data", missing, "--protocol", path, "--cache", world.folder / "c")
+    )
+    assert code == 2 and "no readable picture or no caption" in err  # what was learned from need not be there
 
 
 def test_what_a_re_ranker_makes_of_the_nearest_items(world, run_cli, tmp_path):

@@ -25,6 +25,8 @@ from hashret.training.optimiser import Stepper
         ({"losses": {"joint": {"kind": "joint_infonze"}}}, "did you mean 'joint_infonce'"),
         ({"train": ["hedas"]}, "did you mean 'heads'"),
         ({"train": ["reranker"]}, "no trainable parameters"),
+        ({"alternate": [["hedas"], ["heads"]]}, "did you mean 'heads'"),
+        ({"lr": {"hedas": 1e-3}}, "did you mean 'heads'"),
     ],
 )
 def test_it_is_said_before_anything_is_encoded(

@@ -20,7 +20,7 @@ from hashret.config import plain
 from hashret.data import Dataset
 from hashret.errors import CorruptError, TrainingError
 from hashret.model.devices import has_bfloat16
-from hashret.training import read_config, train
+from hashret.training import checkpoint, read_config, train
 
 # A process that trains, and that dies by SIGKILL where it is told to.
 PROGRAM = """
@@ -180,11 +180,7 @@ def test_a_run_is_not_overwritten_or_mixed_with_another(folder, unbroken):
     with pytest.raises(TrainingError, match="another configuration"):
         train(config, data, out=unbroken, resume=True, seed=5)
     with pytest.raises(TrainingError, match="another configuration, in precision"):
-        train(replace(config, precision="float32"), data, out=unbroken, resume=True)
-    with pytest.MonkeyPatch.context() as patch:  # as on another machine
-        patch.setattr("hashret.training.forward.has_bfloat16", lambda device: not here)
-        with pytest.raises(TrainingError, match=f"was started in {'bfloat16' if here else 'float32'}, and here"):
-            train(config, data, out=unbroken, resume=True)
+        train(replace(config, precision="float32" if here else "bfloat16"), data, out=unbroken, resume=True)
     tagged = Dataset(data.name, (replace(data.records[0], labels=("new",)), *data.records[1:]))
     with pytest.raises(TrainingError, match="another data set"):
         train(config, tagged, out=unbroken, resume=True)
@@ -193,12 +189,34 @@ def test_a_run_is_not_overwritten_or_mixed_with_another(folder, unbroken):
         train(config, fewer, out=unbroken, resume=True)
 
 
+def test_a_run_goes_on_in_the_precision_that_it_began_with(folder, unbroken, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    assert launch(folder, out, "step", 23) == -signal.SIGKILL
+    here = has_bfloat16(torch.device("cpu"))
+    monkeypatch.setattr("hashret.training.forward.has_bfloat16", lambda device: not here)  # on another machine
+    train(read_config(folder / "run.yaml"), records(folder), out=out, resume=True, cache_dir=folder / "cache")
+    assert results(out) == results(unbroken)
+
+
+def test_a_checkpoint_of_an_earlier_version_keeps_its_best_weights(folder, unbroken, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(unbroken, out)
+    tensors, state = checkpoint.load(out / "checkpoints" / "last")
+    best = {name.removeprefix("best/"): tensor for name, tensor in tensors.items() if name.startswith("best/")}
+    rest = {name: tensor for name, tensor in tensors.items() if not name.startswith("best/")}
+    shutil.rmtree(out / "checkpoints" / "last")
+    checkpoint.save(out / "checkpoints" / "best", best, state["best"])
+    checkpoint.save(out / "checkpoints" / "last", rest, state)
+    train(read_config(folder / "run.yaml"), records(folder), out=out, resume=True, cache_dir=folder / "cache")
+    assert results(out) == results(unbroken)
+
+
 def test_a_run_of_a_version_without_some_keys_goes_on(folder, unbroken, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(unbroken, out)
     known = out / "checkpoints" / "run.json"
     before = json.loads(known.read_text())
-    del before["precision"], before["config"]["claims"], before["config"]["stages"][0]["mix"]
+    del before["config"]["claims"], before["config"]["stages"][0]["mix"]
     known.write_text(json.dumps(before))
     train(read_config(folder / "run.yaml"), records(folder), out=out, resume=True, cache_dir=folder / "cache")
     assert results(out) == results(unbroken)
