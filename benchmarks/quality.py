@@ -28,8 +28,11 @@ CERTAIN = ("cca-sign", "median", "scm-orth", "scm-seq", "sign", "ubinary")  # no
 # on features as large as a captioned data set's: the longest codes that are worth their fit, and what is learned from
 LONGEST = {"cmfh": 256, "cmssh": 128, "fsh": 256}
 SMALLER = {"cmfh": (("rows", 6000),), "cmssh": (("pairs", 4000),)}
-# minutes a fit there, and far below the others: of several seeds only the first
-ONCE = ("cmdn", "cmfh", "cmssh", "djsrh", "fsh", "ucch")
+# minutes a fit, and far below the best: of several seeds only the first
+ONCE = {
+    "instance": ("cmdn", "cmfh", "cmssh", "djsrh", "fsh", "ucch"),
+    "labels": ("cmdn", "djsrh", "dsph", "ucch"),
+}
 QUICK_ITEMS = 300
 
 
@@ -84,7 +87,7 @@ def main() -> None:
         fits = tuple(sorted(n_bits for n_bits in lengths if n_bits <= longest))
         options = SMALLER.get(method, ()) if captions and not args.quick else ()
         for seed in seeds:
-            if seed != seeds[0] and method in (*CERTAIN, CCA_FLOAT, *(ONCE if captions else ())):
+            if seed != seeds[0] and method in (*CERTAIN, CCA_FLOAT, *ONCE[data.relevance]):
                 continue
             if method in NESTED:
                 cells.append(Cell(method, fits, seed, (("passes", 100),) if args.quick else ()))
