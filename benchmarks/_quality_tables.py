@@ -79,7 +79,8 @@ def write(out: Path, data: Features, cells: list[dict[str, Any]], *, command: st
     figure, parts = headers(data.relevance)
     ceilings = {row.method: row for row in rows if row.kind == "float" and row.method in (OWN, "cca-float")}
     machine = cells[-1]["environment"]
-    revisions = sorted({str(cell["environment"]["git"]) for cell in cells})  # cells are kept from run to run
+    # cells are kept from run to run, and some were computed where git knows nothing
+    revisions = sorted({str(cell["environment"]["git"]) for cell in cells if cell["environment"]["git"]}) or ["unknown"]
     facts = (
         f"{data.name}, split {split}: {len(data.test.images):,} pictures, {len(data.test.texts):,} texts; learned from "
         f"{len(data.train.images):,} pictures, {len(data.train.texts):,} texts. Features: {data.features}.",

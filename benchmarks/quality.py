@@ -119,8 +119,15 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _public(arguments: list[str]) -> list[str]:
-    """The arguments without the folders of this machine."""
-    return [Path(argument).name if Path(argument).is_absolute() else argument for argument in arguments]
+    """The arguments without the folders of this machine, nor what says where files go."""
+    shown = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in ("--work", "--out", "--cache"):
+            next(rest, None)
+        else:
+            shown.append(Path(argument).name if Path(argument).is_absolute() else argument)
+    return shown
 
 
 if __name__ == "__main__":
