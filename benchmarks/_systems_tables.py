@@ -170,7 +170,7 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def _tried(row: dict[str, Any]) -> str:
-    return f"; {row['tried']}" if row["tried"] and not _verdict(row).startswith("shown") else ""
+    return f"; tried: {row['tried']}" if row["tried"] and not _verdict(row).startswith("shown") else ""
 
 
 def _spread(values: list[float]) -> str:
