@@ -161,9 +161,8 @@ def test_a_protocol_names_what_is_asked_and_what_is_searched(world, run_cli, tmp
     asked["captions"] = []
     missing = world.folder / "missing.jsonl"  # beside the pictures
     missing.write_text("".join(json.dumps(line) + "\n" for line in lines if line["id"] not in drawn.train))
-    code, out, err = run_cli(
-        *("eval", world.model, "--data", missing, "--protocol", path, "--cache", world.folder / "c")
-    )
+    alone = shutil.copytree(world.model, tmp_path / "alone" / "model")  # of no run, so that nothing is guarded
+    code, out, err = run_cli("eval", alone, "--data", missing, "--protocol", path, "--cache", tmp_path / "cache")
     assert code == 2 and "no readable picture or no caption" in err  # what was learned from need not be there
 
 
