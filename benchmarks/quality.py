@@ -123,8 +123,10 @@ def _public(arguments: list[str]) -> list[str]:
     shown = []
     rest = iter(arguments)
     for argument in rest:
-        if argument in ("--work", "--out", "--cache"):
-            next(rest, None)
+        name, equals, _ = argument.partition("=")
+        if name in ("--work", "--out", "--cache"):
+            if not equals:
+                next(rest, None)
         else:
             shown.append(Path(argument).name if Path(argument).is_absolute() else argument)
     return shown

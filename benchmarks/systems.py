@@ -21,6 +21,7 @@ from _systems_pairs import FROZEN, vit_pair
 from _systems_tables import Row, write_tables
 
 from hashret.data import open_dataset
+from hashret.errors import WeightsError
 from hashret.training import read_config
 
 SYSTEMS = ("hashret", "miite", "tecmh", "vit2cmh", "aai", "cmhr_drn", "rcar", "mvsen")
@@ -54,7 +55,10 @@ def main() -> None:
         if until is not None and time.monotonic() > until and not (args.runs / cell.name / "cell.json").exists():
             continue
         print(f"{number}/{len(wanted)} {cell.name} {' '.join(cell.overrides)}", flush=True)
-        cells[cell] = compute(cell, dataset, args.runs)
+        try:
+            cells[cell] = compute(cell, dataset, args.runs)
+        except WeightsError as error:
+            print(f"left out: {error}", flush=True)
     write_tables(
         args.out,
         cells,
@@ -104,8 +108,8 @@ def _rows(systems: list[str]) -> Iterator[Row]:
     """The rows of the systems' table."""
     for system in systems:
         yield Row(system, system, FROZEN.get(system, ()))
-        if system == "cmhr_drn":
-            yield Row("cmhr_drn, own pair", system)
+        if system in FROZEN and vit_pair(system) != (system, ()):  # else its own pair is the ViT pair, below
+            yield Row(f"{system}, own pair", system)
         if system in ALONE:
             yield Row(f"{system}, one length", system, ALONE[system])
     for system in systems:

@@ -109,10 +109,8 @@ def run(args: argparse.Namespace) -> None:
         if args.convention
         else None
     )
-    if guard is not None and dataset is not None:
-        guard.claim(
-            checksum=protocol.checksum if protocol else dataset.fingerprint, again=args.again
-        )  # before anybody looks
+    if guard is not None and dataset is not None:  # before anybody looks
+        guard.claim(checksum=protocol.checksum if protocol else dataset.fingerprint, again=args.again)
     reranked = None
     if args.rerank is not None and model is not None and dataset is not None:
         from hashret.training.reranking import measure_reranked

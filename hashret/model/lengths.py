@@ -6,6 +6,8 @@ not depend on its neighbours, not even in the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,3 +24,15 @@ def length_groups(mask: Tensor) -> list[tuple[Tensor, int]]:
     if bool((lengths == mask.shape[1]).all()):
         return [(torch.arange(len(mask), device=mask.device), mask.shape[1])]
     return [(rows, int(lengths[rows].max())) for rows in lengths.argsort().chunk(GROUPS)]
+
+
+def by_length(apply: Callable[[Tensor, int], Tensor], mask: Tensor) -> Tensor:
+    """What ``apply(rows, length)`` gives for each group of ``length_groups``, with the rows in their order again.
+
+    Args:
+        apply: gives (B_g, …) for rows that have no token beyond ``length``.
+        mask: (B, N) bool.
+    """
+    groups = length_groups(mask)
+    order = torch.cat([rows for rows, _ in groups])
+    return torch.cat([apply(rows, length) for rows, length in groups])[order.argsort()]

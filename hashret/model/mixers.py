@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from hashret.errors import ConfigError
 from hashret.model.config import MixerConfig
-from hashret.model.lengths import length_groups
+from hashret.model.lengths import by_length
 
 
 class SelfMixer(nn.Module):
@@ -40,16 +40,12 @@ class SelfMixer(nn.Module):
         if not self.training:
             mixed: Tensor = self.blocks(tokens, src_key_padding_mask=~mask)
             return mixed
-        groups = length_groups(mask)
-        parts = [
-            functional.pad(
-                self.blocks(tokens[rows, :length], src_key_padding_mask=~mask[rows, :length]),
-                (0, 0, 0, mask.shape[1] - length),
-            )
-            for rows, length in groups
-        ]
-        order = torch.cat([rows for rows, _ in groups])
-        return torch.cat(parts)[order.argsort()]
+
+        def cut(rows: Tensor, length: int) -> Tensor:
+            mixed = self.blocks(tokens[rows, :length], src_key_padding_mask=~mask[rows, :length])
+            return functional.pad(mixed, (0, 0, 0, mask.shape[1] - length))
+
+        return by_length(cut, mask)
 
 
 class Mixing(nn.Module):

@@ -16,6 +16,7 @@ from hashret.training.momentum import MomentumConfig
 from hashret.training.noise import NoiseConfig
 from hashret.training.refurbish import RefurbishConfig
 
+Precision = Literal["auto", "float32", "bfloat16"]
 Metric = Literal["rSum", "i2t.R@1", "i2t.R@5", "i2t.R@10", "t2i.R@1", "t2i.R@5", "t2i.R@10", "i2t.MeanR", "t2i.MeanR"]
 
 
@@ -215,7 +216,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     selection: Selection = field(default_factory=Selection)
     teacher: Path | None = None
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     claims: dict[str, Claim] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

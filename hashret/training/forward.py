@@ -14,7 +14,7 @@ from hashret.model import CrossModalHasher
 from hashret.model.devices import has_bfloat16
 from hashret.model.outputs import TowerOutput
 from hashret.model.rescoring import required
-from hashret.training.config import RunConfig, Stage
+from hashret.training.config import Precision, RunConfig, Stage
 from hashret.training.momentum import Twin
 from hashret.training.pairs import Draw, PairFeatures, VectorTable, mixtures
 
@@ -133,7 +133,7 @@ def autocast(hasher: CrossModalHasher, config: RunConfig) -> torch.autocast:
     return torch.autocast(hasher.device.type, dtype=torch.bfloat16, enabled=on)
 
 
-def precision_of(config: RunConfig, device: torch.device) -> str:
+def precision_of(config: RunConfig, device: torch.device) -> Precision:
     """What ``auto`` means on ``device``."""
     if config.precision != "auto":
         return config.precision

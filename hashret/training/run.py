@@ -32,7 +32,7 @@ from hashret.model import CrossModalHasher
 from hashret.model.devices import pick_device
 from hashret.training import checkpoint
 from hashret.training.checks import check_groups, check_losses
-from hashret.training.config import RunConfig
+from hashret.training.config import Precision, RunConfig
 from hashret.training.features import (
     calibrate,
     fit_adapters,
@@ -124,8 +124,7 @@ def _train(
     """What ``train`` does once it has ``run_dir`` to itself."""
     begun, (train_set, val_set) = time.perf_counter(), sets
     going_on = _open_run(run_dir, config, dataset, where, resume=resume)
-    precision: Any = going_on or precision_of(config, where)
-    config = replace(config, precision=precision)  # whatever "auto" means elsewhere
+    config = replace(config, precision=going_on or precision_of(config, where))  # whatever "auto" means elsewhere
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "heads", 0))
         hasher = CrossModalHasher.build(config.model).to(where)
@@ -224,7 +223,9 @@ def _alone(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, where: torch.device, *, resume: bool) -> Any:
+def _open_run(
+    run_dir: Path, config: RunConfig, dataset: Dataset, where: torch.device, *, resume: bool
+) -> Precision | None:
     """Prepare the run's directory; where a run in it goes on, the precision that it began with.
 
     A run without a checkpoint has nothing to lose: it starts anew.
@@ -251,7 +252,7 @@ def _open_run(run_dir: Path, config: RunConfig, dataset: Dataset, where: torch.d
     return None
 
 
-def _begun_with(known: Path, config: RunConfig, dataset: Dataset, where: torch.device) -> Any:
+def _begun_with(known: Path, config: RunConfig, dataset: Dataset, where: torch.device) -> Precision:
     """The precision that the run in a directory began with, once it is sure to be the one that ``config`` asks for."""
     place = str(known.parent.parent)
     remedy = "resume it with the same one, or give another directory"
@@ -273,7 +274,7 @@ def _begun_with(known: Path, config: RunConfig, dataset: Dataset, where: torch.d
         raise TrainingError(f"the run in {place!r} was started with another configuration, in {other}; {remedy}")
     if data != identity_of(dataset, labels=not early):
         raise TrainingError(f"the run in {place!r} was started with another data set; {remedy}")
-    return precision
+    return wanted.precision
 
 
 def _git_revision() -> str | None:

@@ -27,6 +27,7 @@ from hashret.losses import LOSSES, Dims, Loss, build_loss
 from hashret.model import CrossModalHasher
 from hashret.training import checkpoint
 from hashret.training.belief import Belief
+from hashret.training.checks import check_losses
 from hashret.training.config import RunConfig, Stage, weight_at
 from hashret.training.forward import Forward, check_needs, needs_of
 from hashret.training.groups import set_modes
@@ -72,6 +73,7 @@ class Trainer:
     ) -> None:
         self.hasher, self.config, self.train_pairs, self.val_pairs, self.out = hasher, config, train, val, out
         self.noisy = noisy
+        check_losses(config)
         self.losses = self._build_losses()
         self.curves: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
@@ -82,8 +84,6 @@ class Trainer:
         for stage in config.stages:  # whatever is wrong in a later stage is said now
             Stepper(hasher, self.losses[stage.name], stage, total=1)
             Forward(hasher, config, stage, train, needs=frozenset(), twin=None)
-            for loss in stage.losses.values():
-                weight_at(loss, 0.0)
 
     def run(self) -> None:
         """Train from where the run stands to its end, then put the best weights into the model."""

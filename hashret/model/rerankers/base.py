@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hashret.model.config import RerankerConfig
-from hashret.model.lengths import length_groups
+from hashret.model.lengths import by_length
 from hashret.model.outputs import TowerOutput
 
 START_SCALE = 10.0  # cosines of matching and other pairs lie about 0.2 apart; times 10 that is a logit worth having
@@ -88,9 +88,7 @@ class Reranker(nn.Module):
     def _evidence(self, image: Projected, text: Projected) -> Tensor:
         if not self.training:
             return self.evidence(image, text)
-        groups = length_groups(text.mask)
-        parts = [self.evidence(image.rows(rows), text.rows(rows).cut(length)) for rows, length in groups]
-        return torch.cat(parts)[torch.cat([rows for rows, _ in groups]).argsort()]
+        return by_length(lambda rows, length: self.evidence(image.rows(rows), text.rows(rows).cut(length)), text.mask)
 
     def forward(self, image: TowerOutput, text: TowerOutput) -> Tensor:
         """(P,) logits that row i of ``image`` and row i of ``text`` match."""
