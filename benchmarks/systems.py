@@ -98,7 +98,8 @@ def _cells(args: argparse.Namespace) -> Iterator[Cell]:
                 yield cell(system, n_bits, first, FROZEN.get(system, ()))
     for system in args.systems:
         if system in ALONE:
-            yield cell(system, 64, first, ALONE[system])
+            for seed in args.seeds:
+                yield cell(system, 64, seed, ALONE[system])
     for system in args.systems:
         name, overrides = vit_pair(system)
         yield cell(name, MAIN, first, overrides)

@@ -10,6 +10,7 @@ import json
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import islice
 from typing import Any
 from zlib import crc32
 
@@ -39,14 +40,19 @@ def check_ids(ids: Any, *, count: int | None = None) -> Ids:
     """
     if isinstance(ids, str | int | np.integer):
         ids = [ids]
+    if isinstance(ids, range) and count is not None:
+        ids = ids[: count + 1]
     whole = _integers(ids) if isinstance(ids, np.ndarray | range) else None
     if not isinstance(ids, Iterable) or isinstance(ids, bytes | Mapping):
         raise InputError(f"ids must be a sequence of str or int, not {type(ids).__name__}")
     if count is not None and isinstance(ids, Set):
         raise InputError("ids of codes must be in an order, and a set has none; give a list")
-    checked = whole if whole is not None else _mixed(ids.tolist() if isinstance(ids, np.ndarray) else list(ids))
+    if whole is None and not isinstance(ids, np.ndarray):
+        ids = list(ids if count is None else islice(ids, count + 1))  # they may have no end
+    checked = whole if whole is not None else _mixed(ids if isinstance(ids, list) else ids.tolist())
     if count is not None and len(checked) != count:
-        raise InputError(f"{count} codes need {count} ids, and {len(checked)} were given")
+        given = len(checked) if len(checked) < count or isinstance(ids, np.ndarray) else "more"
+        raise InputError(f"{count} codes need {count} ids, and {given} were given")
     return checked
 
 
@@ -91,7 +97,7 @@ def check_metadata(metadata: Any, *, count: int) -> list[str | None] | None:
         raise InputError(f"{count} codes need {count} metadata, and {len(metadata)} were given")
     texts = [_text(entry, position) for position, entry in enumerate(metadata)]
     together = "\n".join([text for text in texts if text is not None])
-    if ("\\u0000" in together and _NUL.search(together)) or not _encodes(together):
+    if ("\\u0000" in together and _NUL.search(together)) or not encodes(together):
         for position, text in enumerate(texts):
             _refuse_letters(text or "", position)
     return texts if together else None
@@ -160,7 +166,7 @@ def _mixed(ids: list[Any]) -> Ids:
         try:
             together.encode()
         except UnicodeEncodeError:
-            bad = next(id for id in ids if isinstance(id, str) and not _encodes(id))
+            bad = next(id for id in ids if isinstance(id, str) and not encodes(id))
             raise InputError(f"the id {bad!r} holds half a surrogate pair, which is no text; repair it") from None
     for id in ids if int in kinds else ():
         if isinstance(id, int) and not INT_MIN <= id <= INT_MAX:
@@ -170,7 +176,7 @@ def _mixed(ids: list[Any]) -> Ids:
 
 def _plain_id(id: Any) -> Id:
     if isinstance(id, str):
-        return str(id)
+        return str.__str__(id)  # of an enum its text, not its name
     if not isinstance(id, bool | np.bool_):
         try:
             return operator.index(id)
@@ -179,7 +185,8 @@ def _plain_id(id: Any) -> Id:
     raise InputError(f"an id must be a str or an int, not {id!r}")
 
 
-def _encodes(text: str) -> bool:
+def encodes(text: str) -> bool:
+    """Whether a text can be stored as UTF-8: half a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -188,15 +195,19 @@ def _encodes(text: str) -> bool:
 
 
 def _text(entry: Any, position: int) -> str | None:
-    if entry is None or entry == {}:
+    if entry is None:
         return None
     if not isinstance(entry, dict):
         raise InputError(f"the metadata of an item must be a dict, and entry {position} is {entry!r}")
+    if not entry:
+        return None
     if not set(map(type, entry)) <= {str}:
         odd = next(key for key in entry if type(key) is not str)
         raise InputError(f"the keys of metadata must be str, and entry {position} has {odd!r}")
     try:
         text = _ENCODER.encode(entry)
+        if not _NESTS.isdisjoint(map(type, entry.values())):
+            _check_keys(entry, position)
     except (TypeError, ValueError, RecursionError) as error:  # ValueError: NaN, or a circle
         raise InputError(f"the metadata entry {position} cannot be stored as JSON: {error}") from error
     if len(text) > MAX_DEPTH and text.count("{") + text.count("[") > MAX_DEPTH and _depth(entry) > MAX_DEPTH:
@@ -207,14 +218,26 @@ def _text(entry: Any, position: int) -> str | None:
 def _refuse_letters(text: str, position: int) -> None:
     if _NUL.search(text):
         raise InputError(f"the metadata entry {position} holds a NUL character, which cannot be stored; leave it out")
-    if not _encodes(text):
+    if not encodes(text):
         raise InputError(f"the metadata entry {position} holds half a surrogate pair, which is no text; repair it")
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind not in "mM":  # a time would be a bare number
         return value.tolist()
     raise TypeError(f"a {type(value).__name__} is no JSON value")
+
+
+def _check_keys(value: Any, position: int) -> None:
+    """Refuse keys inside that JSON would turn into text, of which two could become one."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise InputError(f"the keys of metadata must be str, and entry {position} has {key!r} within")
+            _check_keys(inner, position)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_keys(inner, position)
 
 
 def _depth(value: Any) -> int:
@@ -231,4 +254,5 @@ def _depth(value: Any) -> int:
 
 
 _CRC_TABLE = np.array([crc32(bytes([byte]), 0xFFFFFFFF) ^ 0xFFFFFFFF for byte in range(256)], np.uint32)
+_NESTS = frozenset({dict, list, tuple})
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain)

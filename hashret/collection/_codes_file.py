@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,11 @@ def rows_of_a_block(n_bytes: int) -> int:
 def file_name(generation: int) -> str:
     """The name of a generation's codes file."""
     return f"codes-{generation:06d}.bin"
+
+
+def is_file_name(name: str) -> bool:
+    """Whether ``file_name`` gives such names."""
+    return re.fullmatch(r"codes-[0-9]{6,}\.bin", name) is not None
 
 
 def parse_header(data: bytes, path: Path) -> Header:
@@ -113,7 +119,7 @@ class CodesFile:
             StorageError: it cannot be written.
         """
         try:
-            with path.open("wb", buffering=0) as file:
+            with path.open("xb", buffering=0) as file:
                 _write(file.fileno(), header.pack(), 0)
                 os.fsync(file.fileno())
             sync_directory(path.parent)

@@ -5,6 +5,7 @@ Knows no table but the one that makes a snapshot begin; must not know of codes, 
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -36,7 +37,7 @@ class Database:
 
     def __init__(self, directory: Path, *, writable: bool = False) -> None:
         self.path = directory / NAME
-        self._fixed = False  # opened as a file that nobody changes; see _open_fixed
+        self._fixed: tuple[int, ...] | None = None  # opened as a file that nobody changes; see _open_fixed
         if not self.path.is_file():
             raise no_collection(directory)
         with self._errors():
@@ -53,6 +54,14 @@ class Database:
     def close(self) -> None:
         """Close the connection; the last one to close folds the log into the database."""
         self._connection.close()
+
+    def keep_open(self) -> None:
+        """Never close the connection, for a forked child.
+
+        SQLite's locks do not pass to a child, so that its connection takes itself for the last one and removes the
+        log that the parent writes. Deallocating it would be closing it.
+        """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
 
     # transactions
 
@@ -160,9 +169,20 @@ class Database:
             f"{self.path} is damaged: {what}; restore it from a backup, or save what is left with Collection.salvage"
         )
 
+    def changed(self) -> bool:
+        """Whether a catalogue that was opened as one that nobody changes is another by now."""
+        return self._fixed is not None and self._fixed != self._stamp()
+
     def outdated(self) -> bool:
-        """Whether somebody began to write a catalogue that was opened as one that nobody changes."""
-        return self._fixed and self._log_bytes() > 0
+        """As ``changed``, or somebody has begun to."""
+        return self._fixed is not None and (self._log_bytes() > 0 or self.changed())
+
+    def _stamp(self) -> tuple[int, ...]:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return ()
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -195,7 +215,7 @@ class Database:
                 f"{self.path} has a log of a writer that did not close, and its directory cannot be written; "
                 "open the collection once where it can"
             )
-        self._fixed = True
+        self._fixed = self._stamp()
         uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
@@ -219,6 +239,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             code = _code(error)
+            if isinstance(error, sqlite3.ProgrammingError):  # its own word for a closed connection
+                raise StorageError(f"{self.path} is closed; open the collection again") from error
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise LockedError(
                     f"{self.path} was kept locked by another process for {_BUSY_S:.0f} s; try again"

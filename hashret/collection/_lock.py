@@ -25,6 +25,7 @@ class WriterLock:
     """
 
     def __init__(self, path: Path) -> None:
+        self._pid = os.getpid()
         try:
             self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
         except OSError as error:
@@ -47,6 +48,15 @@ class WriterLock:
         except OSError:
             pass  # a full disk: the lock holds all the same, only its holder's name is missing
 
+    def guards(self, path: Path) -> bool:
+        """Whether the file at ``path`` is the one that is locked, and not another that came in its place."""
+        try:
+            return os.path.samestat(path.stat(), os.fstat(self._file.fileno()))
+        except OSError:
+            return False
+
     def release(self) -> None:
-        """Let the next writer in."""
-        self._file.close()  # closing ends the lock
+        """Let the next writer in; a forked child only lets go of its own hold on the file."""
+        if not self._file.closed and self._pid == os.getpid():
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # closing would not end it while a forked child has the file too
+        self._file.close()

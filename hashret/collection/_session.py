@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,9 +38,11 @@ class Session:
     """
 
     def __init__(self, path: Path, *, mode: str, pinned: bool = False) -> None:
+        path = path.absolute()  # the program may change its directory
         self.path, self.mode = path, mode
         self._pinned, self._closed, self._pid = pinned, False, os.getpid()
         self._mutex = threading.RLock()
+        self._gate, self._interruptible = threading.Lock(), False
         if not (path / NAME).is_file():
             raise no_collection(path)
         with ExitStack() as undo:
@@ -56,28 +59,27 @@ class Session:
             if mode == "w":
                 _write.tidy(self.view)
             undo.pop_all()
+        _SESSIONS.add(self)
 
     @contextmanager
     def reading(self) -> Iterator[View]:
         """One committed state for what is read within: the newest, or the one that is pinned."""
         with self._mutex:
             self._check_usable()
-            if self.catalogue.outdated():
-                self.catalogue.close()
-                self.catalogue = Catalogue(self.path)
-                self.view = View(self.path, self.catalogue, writable=False)
-            if self._pinned:
-                yield self.view
-                return
-            for _ in range(_RETRIES):
-                with self.catalogue.reading():
-                    try:
-                        self.view.refresh()
-                    except FileNotFoundError:
-                        continue
+            self._catch_up()
+            with self._unchanged(), self._may_be_interrupted():
+                if self._pinned:
                     yield self.view
                     return
-            raise self._no_codes()
+                for _ in range(_RETRIES):
+                    with self.catalogue.reading():
+                        try:
+                            self.view.refresh()
+                        except FileNotFoundError:
+                            continue
+                        yield self.view
+                        return
+                raise self._no_codes()
 
     @contextmanager
     def writing(self) -> Iterator[View]:
@@ -86,6 +88,11 @@ class Session:
             self._check_usable()
             if self.mode != "w":
                 raise StorageError(f"{self.path} is open for reading; open it with mode='w' to change it")
+            if self._lock is None or not self._lock.guards(self.path / LOCK):
+                raise StorageError(
+                    f"{self.path} was moved or replaced since it was opened, and nothing was written; close it and "
+                    "open it where it is now"
+                )
             try:
                 with self.catalogue.writing():
                     self.view.refresh()
@@ -102,18 +109,29 @@ class Session:
             self._check_usable()
             yield self.view
             return
-        with self.reading():  # refuses a closed session
-            other = Session(self.path, mode="r", pinned=True)
+        other = self.snapshot()
         try:
-            yield other.view
+            with other._unchanged():
+                yield other.view
         finally:
             other.close()
+
+    def snapshot(self) -> Session:
+        """Another session that stays at the state of now."""
+        with self.reading():  # refuses a closed session
+            other = Session(self.path, mode="r", pinned=True)
+        if other.about.number != self.about.number:
+            other.close()
+            raise StorageError(f"{self.path} holds another collection since it was opened; close it and open it again")
+        return other
 
     def refresh(self) -> bool:
         """Take over what was committed since the last call; whether anything was."""
         with self._mutex:
             self._check_usable()
             before = self.view.state
+            if self.catalogue.outdated():
+                self._reopen()
             self._begin()
             return self.view.state != before
 
@@ -125,8 +143,10 @@ class Session:
             self.catalogue.shrink()
 
     def interrupt(self) -> None:
-        """End what another thread does with the catalogue; takes no lock, which that thread has."""
-        self.catalogue.interrupt()
+        """End what another thread reads; takes no lock that it has, and leaves writing alone."""
+        with self._gate:
+            if self._interruptible:
+                self.catalogue.interrupt()
 
     def close(self) -> None:
         """Let go of everything; closing twice does nothing."""
@@ -140,6 +160,54 @@ class Session:
             self.view.close()
             if self._lock is not None:
                 self._lock.release()
+
+    def _inherit(self) -> None:
+        """In a forked child: it may only be closed, and whoever held the mutex did not come along."""
+        self._mutex, self._gate = threading.RLock(), threading.Lock()
+        self.catalogue.keep_open()
+        if self._lock is not None:
+            self._lock.release()
+
+    @contextmanager
+    def _may_be_interrupted(self) -> Iterator[None]:
+        with self._gate:
+            self._interruptible = True
+        try:
+            yield
+        finally:
+            with self._gate:
+                self._interruptible = False
+
+    def _catch_up(self) -> None:
+        """Take notice of changes in a catalogue that was opened as one that nobody changes."""
+        if self._pinned and self.catalogue.changed():
+            raise self._changed()
+        if not self._pinned and self.catalogue.outdated():
+            self._reopen()
+
+    def _reopen(self) -> None:
+        fresh = Catalogue(self.path)
+        self.view.close()
+        self.catalogue.close()
+        self.catalogue, self.view = fresh, View(self.path, fresh, writable=False)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Refuse what was read within, where it was changed meanwhile."""
+        try:
+            yield
+        except StorageError as error:
+            if self.catalogue.changed():
+                raise self._changed() from error
+            raise
+        if self.catalogue.changed():
+            raise self._changed()
+
+    def _changed(self) -> StorageError:
+        return StorageError(
+            f"{self.path} was changed while it was read, and this user cannot take part in its locks; ask again (a "
+            "snapshot: take it again), or give this user the right to write in the directory"
+        )
 
     def _begin(self) -> None:
         """Bring the view up to now; pinned, stay in the snapshot."""
@@ -166,3 +234,14 @@ class Session:
 
     def _no_codes(self) -> CorruptError:
         return CorruptError(f"the codes file that {self.path / NAME} means is not there; restore it from a backup")
+
+
+_SESSIONS: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for session in list(_SESSIONS):
+        session._inherit()
+
+
+os.register_at_fork(after_in_child=_after_fork)

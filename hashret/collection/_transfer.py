@@ -1,7 +1,7 @@
 """Export and import: all items of a collection as one file of a format that others read.
 
-    .npz      codes (N, n_bytes) uint8; n_bits; ids int64 or str, or ids_json where both kinds occur;
-              metadata_json, the bytes of N lines of JSON, where there are any
+    .npz      codes (N, n_bytes) uint8; n_bits; ids int64, or where some are text ids_json, the bytes of N lines of
+              JSON; metadata_json, as many lines, where there are any
     .npy      the codes only; read back, they get automatic ids
     .parquet  id (int64 or string; JSON where both kinds occur), code (binary), metadata (JSON or null)
 
@@ -10,20 +10,19 @@ A file is written beside its name and renamed, so that it is whole or absent.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from hashret._files import whole_file
 from hashret._lazy import require
 from hashret.codes import Codes, bytes_for
 from hashret.collection._check import Id
-from hashret.collection._codes_file import cannot_write
 from hashret.errors import InputError
 from hashret.registry import nearest
 
@@ -62,15 +61,8 @@ class _Metadata(Sequence[Any]):
 def export_to(view: View, n_bits: int, path: Path) -> int:
     """Write all items; arguments and errors as in ``Collection.export_to``."""
     write = _format(path, _WRITERS)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(view, n_bits, partial)
-        partial.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):  # where nothing could be made there is nothing to remove
-            partial.unlink(missing_ok=True)
+    with whole_file(path, what="the export") as file:
+        write(view, n_bits, file)
     return view.state.n_live
 
 
@@ -84,28 +76,25 @@ def import_from(collection: Collection, path: Path) -> int:
     return len(collection.add(codes, ids, None if texts is None else _Metadata(texts, path)))
 
 
-def _write_npy(view: View, n_bits: int, path: Path) -> None:
+def _write_npy(view: View, n_bits: int, file: BinaryIO) -> None:
     rows = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _, _ in view.everything())])
-    with path.open("wb") as stream:
-        np.save(stream, view.codes[rows])
+    np.save(file, view.codes[rows])
 
 
-def _write_npz(view: View, n_bits: int, path: Path) -> None:
+def _write_npz(view: View, n_bits: int, file: BinaryIO) -> None:
     arrays: dict[str, Any] = {"n_bits": np.int64(n_bits)}
     rows, ids, texts = _gathered(view)
     arrays["codes"] = view.codes[rows]
-    kind = _kind(ids)
-    if kind == "json":
-        arrays["ids_json"] = np.array([json.dumps(id) for id in ids], np.str_)
-    else:
-        arrays["ids"] = np.array(ids, np.int64 if kind == "int" else np.str_)
+    if _kind(ids) == "int":
+        arrays["ids"] = np.array(ids, np.int64)
+    else:  # an array of text would give each id the room of the longest
+        arrays["ids_json"] = _lines(json.dumps(id) for id in ids)
     if any(texts):
-        arrays["metadata_json"] = np.frombuffer("\n".join(text or "{}" for text in texts).encode(), np.uint8)
-    with path.open("wb") as stream:
-        np.savez(stream, **arrays)
+        arrays["metadata_json"] = _lines(text or "{}" for text in texts)
+    np.savez(file, **arrays)
 
 
-def _write_parquet(view: View, n_bits: int, path: Path) -> None:
+def _write_parquet(view: View, n_bits: int, file: BinaryIO) -> None:
     arrow, parquet = require("pyarrow", extra="parquet"), require("pyarrow.parquet", extra="parquet")
     kinds = {_kind(ids) for _, ids, _ in view.everything() if ids}
     kind = kinds.pop() if len(kinds) == 1 else "json" if kinds else "int"
@@ -117,7 +106,7 @@ def _write_parquet(view: View, n_bits: int, path: Path) -> None:
         ],
         metadata={"hashret": json.dumps({"n_bits": n_bits, "ids": kind})},
     )
-    with parquet.ParquetWriter(path, schema) as writer:
+    with parquet.ParquetWriter(file, schema) as writer:
         for rows, ids, texts in view.everything():
             column = [json.dumps(id) for id in ids] if kind == "json" else ids
             codes = [code.tobytes() for code in view.codes[rows]]
@@ -136,8 +125,8 @@ def _read_npz(path: Path, n_bits: int) -> _Stored:
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
         codes, width = arrays["codes"], int(arrays["n_bits"])
-        ids = [json.loads(text) for text in arrays["ids_json"].tolist()] if "ids_json" in arrays else arrays["ids"]
-        lines = arrays["metadata_json"].tobytes().decode().split("\n") if "metadata_json" in arrays else None
+        ids = [json.loads(text) for text in _texts(arrays["ids_json"])] if "ids_json" in arrays else arrays["ids"]
+        lines = _texts(arrays["metadata_json"]) if "metadata_json" in arrays else None
     except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
     _check_width(path, width, n_bits)
@@ -173,6 +162,15 @@ def _read_parquet(path: Path, n_bits: int) -> _Stored:
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
 
 
+def _lines(texts: Iterable[str]) -> npt.NDArray[np.uint8]:
+    return np.frombuffer("\n".join(texts).encode(), np.uint8)
+
+
+def _texts(lines: npt.NDArray[Any]) -> list[str]:
+    """What ``_lines`` has joined, or an array of text, as ids were written at first."""
+    return lines.tolist() if lines.dtype.kind == "U" else lines.tobytes().decode().split("\n")
+
+
 def _gathered(view: View) -> tuple[Any, list[Id], list[str | None]]:
     rows, ids, texts = [np.zeros(0, np.int64)], [], []
     for part_rows, part_ids, part_texts in view.everything():
@@ -200,7 +198,7 @@ def _format(path: Path, formats: dict[str, Any]) -> Any:
     return formats[path.suffix]
 
 
-_WRITERS: dict[str, Callable[[Any, int, Path], None]] = {
+_WRITERS: dict[str, Callable[[Any, int, BinaryIO], None]] = {
     ".npy": _write_npy,
     ".npz": _write_npz,
     ".parquet": _write_parquet,

@@ -18,14 +18,13 @@ from hashret.collection._check import Id, Ids
 from hashret.collection._codes_file import CodesFile, file_name
 from hashret.collection._runs import Rows, Runs
 from hashret.collection._where import Condition
-from hashret.errors import CodeError, CorruptError, InputError, StorageError
+from hashret.errors import CodeError, CorruptError, StorageError
 
 if TYPE_CHECKING:
     from hashret.index import FlatIndex
 
 _NOTHING = State(-1, 0, 0, 0, 0)  # no collection has generation 0
 _WINDOW = 1 << 16
-_PADDING = 1 << 24  # places of a result that can only be empty: 0.5 GB with their ids and metadata
 
 
 class View:
@@ -104,14 +103,7 @@ class View:
             InputError: ``k`` or ``radius`` cannot be used, or the result would be nothing but padding.
         """
         from hashret.index import FlatIndex  # opening does not need it, and a back end takes a while to load
-        from hashret.kernels.contract import check_k
 
-        k = check_k(k)
-        if len(queries) * (k - self.state.n_rows) > _PADDING:
-            raise InputError(
-                f"k = {k:,} hits of each query are far more than the {self.state.n_live:,} items that there are; "
-                "ask for at most as many"
-            )
         try:
             if self._index is None:
                 self._index = FlatIndex.over(self.codes, n_bits=self.file.header.n_bits)

@@ -185,7 +185,7 @@ def _scalar(value: Any, name: str) -> str | int | float | None:
     if isinstance(value, str):
         if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
             raise InputError(f"the filter value {value!r} is no text that metadata can hold")
-        return str(value)
+        return str.__str__(value)  # of an enum its text, not its name
     if isinstance(value, bool | int):
         return int(value)
     if value is None or (isinstance(value, float) and value == value and abs(value) != float("inf")):

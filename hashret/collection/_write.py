@@ -14,10 +14,17 @@ import numpy as np
 
 from hashret.codes import Codes
 from hashret.collection._check import INT_MAX, Id, Ids, checksums, integer_checksums, is_contiguous
-from hashret.collection._codes_file import block_checksums, file_name
+from hashret.collection._codes_file import (
+    HEADER_BYTES,
+    CodesFile,
+    block_checksums,
+    file_name,
+    is_file_name,
+    parse_header,
+)
 from hashret.collection._runs import MIN_RUN, Rows
 from hashret.collection._view import View
-from hashret.errors import InputError, StorageError
+from hashret.errors import CorruptError, InputError, StorageError, VersionError
 
 
 def store(view: View, codes: Codes, ids: Ids | None, texts: list[str | None] | None, *, replace: bool) -> Sequence[Id]:
@@ -70,21 +77,33 @@ def undo(view: View) -> None:
             state = view.catalogue.state()
         if state.generation == view.state.generation:
             view.file.truncate(state.n_rows)
-        _remove_others(view.file.path.parent, state.generation)
-    except StorageError:
+        _remove_others(view.file, state.generation)
+    except (StorageError, OSError):
         pass  # the next writer does it; nobody reads what lies beyond
 
 
 def tidy(view: View) -> None:
     """What a writer does first: remove what interrupted writers and compactions left."""
     view.file.truncate(view.state.n_rows)
-    _remove_others(view.file.path.parent, view.state.generation)
+    _remove_others(view.file, view.state.generation)
 
 
-def _remove_others(directory: Path, generation: int) -> None:
-    for path in directory.glob("codes-*.bin"):
-        if path.name != file_name(generation):
+def _remove_others(current: CodesFile, generation: int) -> None:
+    """Remove this collection's files of other generations; copies under other names are their owner's."""
+    for path in current.path.parent.glob("codes-*.bin"):
+        if is_file_name(path.name) and path.name != file_name(generation) and _may_go(path, current.header.number):
             path.unlink(missing_ok=True)
+
+
+def _may_go(path: Path, number: bytes) -> bool:
+    """Whether a codes file is the collection's, or was never finished."""
+    try:
+        with path.open("rb") as file:
+            return parse_header(file.read(HEADER_BYTES), path).number == number
+    except (CorruptError, FileNotFoundError):
+        return True
+    except VersionError:
+        return False
 
 
 def _bury(view: View, rows: Rows) -> int:

@@ -229,15 +229,14 @@ class Collection:
 
     def snapshot(self) -> Collection:
         """A reader that stays at the state of now until it is closed or refreshed, whatever is written meanwhile."""
-        with self._session.reading():  # refuses a closed collection
-            return Collection(Session(self.path, mode="r", pinned=True))
+        return Collection(self._session.snapshot())
 
     def refresh(self) -> bool:
         """Take over what was committed since the last call; whether anything was. Moves a snapshot to now."""
         return self._session.refresh()
 
     def interrupt(self) -> None:
-        """Stop a search with a filter that another thread makes here: it raises a StorageError there."""
+        """Stop what another thread reads here, such as a search with a filter: it raises a StorageError there."""
         self._session.interrupt()
 
     # writing

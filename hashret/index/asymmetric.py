@@ -78,7 +78,7 @@ def search_asymmetric(
     k = check_k(k)
     if isinstance(oversample, bool) or not isinstance(oversample, int) or oversample < 1:
         raise InputError(f"oversample must be a whole number of at least 1, not {oversample!r}")
-    hits = index.search(pack(values), k * oversample, mask=mask)
+    hits = index.search(pack(values), max(k, min(k * oversample, len(index))), mask=mask)
     return rescore(values, hits, index.codes, n_bits=index.n_bits, k=k)
 
 

@@ -28,7 +28,7 @@ from hashret.index.flat import FlatIndex
 from hashret.index.mih_tables import Tables, make_tables, open_payload, plan, to_payload
 from hashret.index.storage import StoredIndex, read_index, write_index
 from hashret.kernels import Hits, RangeHits, get_num_threads, native, range_search_checked, search_checked
-from hashret.kernels.contract import Mask, check_k, check_mask, check_queries, check_radius
+from hashret.kernels.contract import Mask, check_k, check_mask, check_padding, check_queries, check_radius
 from hashret.kernels.parallel import in_threads, pieces
 
 PROBE_NS = 15.0
@@ -142,6 +142,7 @@ class MIHIndex:
         """
         queries, k = check_queries(queries, n_bits=self.n_bits), check_k(k)
         limit = self.n_bits if radius is None else check_radius(radius, n_bits=self.n_bits)
+        check_padding(len(queries), k, len(self))
         mask, tables, codes = self._ready(len(queries), mask)
         if tables is None:
             return self._flat.search(queries, k, mask=mask, radius=radius)
@@ -152,7 +153,7 @@ class MIHIndex:
         self._call(tables, codes, queries, k, inside, limit, len(queries), threads, hits.distances, hits.rows, stats)
         probed = stats[:, 0] == 1
         self.last = _stats(stats)
-        if self.last.scanned == 0 and len(codes) == tables.count:
+        if probed.all() and len(codes) == tables.count:
             return hits
         if len(codes) > tables.count and probed.any():
             rest = search_checked(
@@ -267,10 +268,12 @@ class MIHIndex:
         if mask is not None:
             mask = check_mask(mask, len(self))
         reason, tables = "", self._tables
-        if tables is None or 2 * (len(self) - tables.count) > tables.count:
+        if self._small(tables):
             reason = self._why_no_tables()
             if not reason and queries:
-                self.build()
+                with self._lock:
+                    if self._small(self._tables):  # no other thread has built them meanwhile
+                        self._tables = make_tables(self.codes, n_bits=self.n_bits)
                 tables = self._tables
         elif not native.available():
             reason = _NO_EXTENSION
@@ -278,6 +281,10 @@ class MIHIndex:
             reason = "the mask selects few rows"
         self.last = MIHStats(queries, queries, reason=reason)
         return mask, None if reason or not queries else tables, self.codes
+
+    def _small(self, tables: Tables | None) -> bool:
+        """Whether the tables lack so many of the codes that they are to be made again."""
+        return tables is None or 2 * (len(self) - tables.count) > tables.count
 
     def _why_no_tables(self) -> str:
         if not native.available():

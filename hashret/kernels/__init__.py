@@ -27,6 +27,7 @@ from hashret.kernels.contract import (
     Rows,
     check_k,
     check_mask,
+    check_padding,
     check_queries,
     check_radius,
     check_threads,
@@ -185,6 +186,7 @@ def search_checked(
     queries = check_queries(queries, n_bits=n_bits)
     k = check_k(k)
     radius = None if radius is None else check_radius(radius, n_bits=n_bits)
+    check_padding(len(queries), k, len(codes))
     name, module = choose_backend(backend)
     chosen = None
     if mask is not None:

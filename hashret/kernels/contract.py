@@ -22,6 +22,8 @@ Distances = npt.NDArray[np.int32]
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+_PADDING = 1 << 24  # places of a result that can only be empty: 0.2 GB, and 0.5 GB with ids and metadata
+
 
 class Hits(NamedTuple):
     """The nearest codes of each query, ordered by (distance, row); short rows are padded with -1.
@@ -115,6 +117,15 @@ def check_radius(radius: Any, *, n_bits: int) -> int:
 def check_threads(threads: Any) -> int:
     """The number of threads as a whole number of at least 1."""
     return _whole(threads, "the number of threads", 1)
+
+
+def check_padding(queries: int, k: int, count: int) -> None:
+    """Refuse a ``k`` so far beyond ``count`` codes that the result would be hardly anything but padding."""
+    if queries * (k - count) > _PADDING:
+        raise InputError(
+            f"k = {k:,} hits of each query are far more than the {count:,} codes that there are; "
+            "ask for at most as many"
+        )
 
 
 def check_mask(mask: Any, count: int) -> Mask:

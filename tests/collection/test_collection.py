@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import gc
+import itertools
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -141,13 +144,18 @@ def test_ids_and_metadata_come_back_as_they_were_given(path, codes):
         ([2**63, 2, 3], None, "64 bits"),
         (["a\0", "b", "c"], None, "NUL"),
         (["\ud800", "b", "c"], None, "surrogate"),
-        (["a", "b"], None, "3 codes need 3 ids"),
+        (["a", "b"], None, "3 codes need 3 ids, and 2 were given"),
+        (itertools.count(7), None, "3 codes need 3 ids, and more were given"),
+        (range(10**15), None, "3 codes need 3 ids, and more were given"),
         (b"abc", None, "not bytes"),
         ({"a", "b", "c"}, None, "a set has none"),
         ([7, 8, 9], [{}, {}], "3 codes need 3 metadata"),
         ([7, 8, 9], [{}, {}, {"a": float("nan")}], "entry 2"),
         ([7, 8, 9], [{}, {}, {"a": object()}], "no JSON value"),
         ([7, 8, 9], [{}, {}, {1: 2}], "keys of metadata"),
+        ([7, 8, 9], [{}, {}, {"a": [{1: "x", "1": "y"}]}], "keys of metadata must be str, and entry 2 has 1 within"),
+        ([7, 8, 9], [{}, {}, {"a": np.datetime64("2020-01-01", "ns")}], "datetime64 is no JSON value"),
+        ([7, 8, 9], [{}, {}, np.array([1, 2])], "must be a dict"),
         ([7, 8, 9], [{}, {}, {"a": "x\0"}], "NUL"),
         ([7, 8, 9], [{}, {}, ["a"]], "must be a dict"),
         ([7, 8, 9], [{}, {}, {"a": "\udfff"}], "entry 2"),
@@ -165,6 +173,17 @@ def test_what_cannot_be_stored_is_refused_and_leaves_no_trace(path, codes, ids, 
         assert (list(collection), collection.info()) == before
         collection.verify()
         collection.add(codes(1))
+
+
+def test_text_of_an_enum_is_its_text(path, codes):
+    class Colour(str, enum.Enum):  # noqa: UP042 - a StrEnum knows its text, and this one does not
+        RED = "red"
+
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(1), [Colour.RED], [{"colour": Colour.RED}])
+        assert list(collection) == ["red"] and Colour.RED in collection
+        for condition in (Colour.RED, {"in": [Colour.RED]}):
+            assert collection.search(codes(1), k=1, where={"colour": condition}).ids[0, 0] == "red"
 
 
 def test_deep_metadata_are_refused(path, codes):
@@ -239,6 +258,13 @@ def test_open_and_create_refuse_with_sentences(path, tmp_path, codes):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "photos.hashret"]
 
 
+@pytest.mark.parametrize("name", ["fingerprint", "model", "credits"])
+def test_bytes_that_are_no_text_are_refused(path, name):
+    with pytest.raises(InputError, match=rf"{name} is 'caf\\udce9', which holds bytes that are no text"):
+        Collection.create(path, **{name: "caf\udce9"})
+    assert not path.exists()
+
+
 def test_a_closed_collection_says_so(path, codes):
     collection = Collection.create(path, n_bits=16)
     collection.close()
@@ -295,6 +321,42 @@ def test_compaction_keeps_content_order_and_readers(path, codes, nearest):
         collection.add(data[:10])
         assert len(collection) == len(kept) + 10
         collection.verify()
+
+
+def test_what_is_read_can_be_interrupted_and_what_is_written_not(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(60_000), metadata=[{"n": i} for i in range(60_000)])
+        collection.delete(range(0, 60_000, 2))
+        done = threading.Event()
+
+        def interrupt():
+            while not done.is_set():
+                collection.interrupt()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            collection.add(codes(20_000), [f"s{i}" for i in range(20_000)], [{"n": i} for i in range(20_000)])
+            collection.compact()
+            slow = {"or": [{"n": {"not": {"gte": i}}} for i in range(50)]}
+            with pytest.raises(StorageError, match="stopped before its end"):
+                for _ in range(1000):
+                    collection.search(codes(1), k=1, where=slow)
+        finally:
+            done.set()
+            thread.join()
+        assert collection.verify().rows == len(collection) == 50_000
+
+
+def test_an_iteration_over_a_closed_snapshot_says_so(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(70_000))
+        snapshot = collection.snapshot()
+        ids = iter(snapshot)
+        next(ids)
+        snapshot.close()
+        with pytest.raises(StorageError, match="closed"):
+            list(ids)
 
 
 def test_everything_can_be_deleted_and_compacted(path, codes):
@@ -381,7 +443,7 @@ def test_more_hits_than_memory_are_refused(path, codes):
     with Collection.create(path, n_bits=16) as collection:
         collection.add(codes(10))
         for queries, k in ((1, 10**12), (1, 10**30), (20, 10**6)):
-            with pytest.raises(InputError, match="the 10 items that there are"):
+            with pytest.raises(InputError, match="the 10 codes that there are"):
                 collection.search(codes(queries), k=k)
         assert collection.search(codes(1), k=1000).ids.shape == (1, 1000)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hashret.collection import Collection
+from hashret.collection import Collection, _codes_file
 from hashret.errors import StorageError
 
 
@@ -143,7 +143,17 @@ def test_a_read_only_disk(path, codes, tmp_path):
             reader.verify()
             with reader.snapshot() as fixed:
                 assert len(fixed) == 100
-            with Collection.open(path, mode="w") as writer:  # the same files, from where they can be written
+            fixed = reader.snapshot()  # of the same files, which are written from another place now
+            for ids, count in ((["s0"], 99), (["s1"], 98)):  # changes between two looks, all of them closed
+                with Collection.open(path, mode="w") as writer:
+                    writer.delete(ids)
+                assert len(reader) == len(list(reader)) == count and ids[0] not in reader
+                assert ids[0] not in reader.search(codes(1), k=100).ids[0]
+            with pytest.raises(StorageError, match="was changed while it was read"):
+                len(fixed)
+            assert fixed.refresh() and len(fixed) == 98
+            fixed.close()
+            with Collection.open(path, mode="w") as writer:
                 writer.add(codes(1), ["late"])
                 assert "late" in reader
         with pytest.raises(StorageError, match="mode='r'"):
@@ -167,3 +177,24 @@ def test_a_directory_without_rights(path, codes):
             assert len(reader) == 100
     finally:
         path.chmod(0o700)
+
+
+def test_codes_are_on_the_disk_before_the_catalogue_commits(path, codes, monkeypatch):
+    """A kill leaves what the system holds in memory, so that only the order of calls shows what a power cut would."""
+    events = []
+    sync, sync_directory = _codes_file._sync, _codes_file.sync_directory
+    monkeypatch.setattr(_codes_file, "_sync", lambda file: events.append("codes") or sync(file))
+    monkeypatch.setattr(_codes_file, "sync_directory", lambda place: events.append("name") or sync_directory(place))
+    with Collection.create(path, n_bits=16) as collection:
+        database = collection._session.catalogue._connection
+        assert database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: a commit is an fsync of its own
+        database.set_trace_callback(lambda sql: events.append(sql) if sql in ("COMMIT", "ROLLBACK") else None)
+        for work, wanted in (
+            (lambda: collection.add(codes(10)), ["codes", "COMMIT"]),
+            (lambda: collection.upsert(codes(5), range(5)), ["codes", "COMMIT"]),
+            (lambda: collection.delete([7]), ["COMMIT"]),
+            (collection.compact, ["name", "codes", "COMMIT"]),
+        ):
+            events.clear()
+            work()
+            assert [event for event in events if event != "ROLLBACK"] == wanted

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +139,34 @@ def test_items_travel(path, tmp_path, codes, suffix, kind):
         with Collection.create(tmp_path / "wide", n_bits=24) as wide, pytest.raises(InputError, match="16 bits"):
             wide.import_from(target)
     assert sorted(file.suffix for file in tmp_path.iterdir() if file.is_file()) == [suffix]
+
+
+def test_one_long_id_does_not_make_the_others_long(path, tmp_path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(2000), ["x" * 5000, *(f"é{i}" for i in range(1999))])
+        collection.export_to(tmp_path / "items.npz")
+        with Collection.create(tmp_path / "copy", n_bits=16) as copy:
+            copy.import_from(tmp_path / "items.npz")
+            assert list(copy) == list(collection)
+    assert (tmp_path / "items.npz").stat().st_size < 100_000
+
+
+def test_ids_as_the_first_version_exported_them_are_read(path, tmp_path, codes):
+    for ids in ({"ids": np.array(["a", "bc"])}, {"ids_json": np.array(['"a"', "7"])}):
+        np.savez(tmp_path / "items.npz", codes=codes(2), n_bits=16, **ids)
+        with Collection.create(path, n_bits=16) as collection:
+            collection.import_from(tmp_path / "items.npz")
+            assert list(collection) == (["a", "bc"] if "ids" in ids else ["a", 7])
+        shutil.rmtree(path)
+
+
+def test_threads_may_export_to_one_file(path, tmp_path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(3000), [f"s{i}" for i in range(3000)])
+        with ThreadPoolExecutor(3) as threads:
+            counts = list(threads.map(lambda _: collection.export_to(tmp_path / "items.npz"), range(30)))
+        assert counts == [3000] * 30
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, "items.npz"}
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import hashret
 from hashret import kernels
 from hashret.errors import CodeError, ConfigError, InputError
-from hashret.index import CodeIndex, FlatIndex, rescore
+from hashret.index import CodeIndex, FlatIndex, MIHIndex, rescore
 
 
 def random_codes(seed, count, n_bits):
@@ -64,6 +64,16 @@ def test_what_does_not_fit_leaves_the_index_as_it_was():
         with pytest.raises(CodeError):
             index.add(wrong)
     np.testing.assert_array_equal(index.codes, before)
+
+
+@pytest.mark.parametrize("kind", [FlatIndex, MIHIndex])
+def test_more_hits_than_memory_are_refused(kind):
+    index = kind(64)
+    index.add(random_codes(0, 10, 64))
+    for k in (10**12, 10**30):
+        with pytest.raises(InputError, match="the 10 codes that there are"):
+            index.search(index.codes[:1], k)
+    assert index.search_asymmetric(np.ones((1, 64)), 3, oversample=10**9).rows.shape == (1, 3)
 
 
 def test_codes_are_a_read_only_view():
@@ -125,21 +135,24 @@ def test_a_back_end_of_choice(monkeypatch):
 
 
 def test_searching_while_codes_are_added():
+    """Each batch is nearer to the query than the last, so that whoever sees a row too early or torn finds it."""
     index, query = FlatIndex(64), np.zeros(8, np.uint8)
-    index.add(np.zeros((1, 8), np.uint8))
+    index.add(np.full((1, 8), 255, np.uint8))
     problems = []
 
     def look():
         while not done.is_set():
-            if index.search(query, 1).rows.tolist() != [[0]]:
-                problems.append("row 0 is the nearest at any time")
+            hits = index.search(query, 1)
+            wanted = -(-int(hits.rows[0, 0]) // 50)  # the batch of the row: 64 - batch bits differ
+            if hits.distances[0, 0] != 64 - wanted or hits.rows[0, 0] not in (0, 50 * wanted - 49):
+                problems.append((hits.distances[0, 0], hits.rows[0, 0]))
 
     done = threading.Event()
     readers = [threading.Thread(target=look) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for seed in range(60):
-        index.add(random_codes(seed, 50, 64))
+    for batch in range(1, 61):
+        index.add(np.repeat(np.packbits(np.arange(64) >= batch)[None], 50, axis=0))
     done.set()
     for reader in readers:
         reader.join()

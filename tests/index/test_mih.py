@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -146,6 +147,17 @@ def test_codes_that_were_added_later(monkeypatch):
 
 
 @needs_native
+def test_threads_that_search_first_together_build_the_tables_once(monkeypatch):
+    index, built = MIHIndex(64), []
+    index.add(np.random.default_rng(0).integers(0, 256, (200_000, 8), dtype=np.uint8))
+    make = mih.make_tables
+    monkeypatch.setattr(mih, "make_tables", lambda *args, **named: built.append(1) or make(*args, **named))
+    with ThreadPoolExecutor(4) as threads:
+        hits = list(threads.map(lambda _: index.search(index.codes[:1], 3), range(4)))
+    assert len(built) == (1 if native.available() else 0)
+    assert all((found.rows == hits[0].rows).all() for found in hits)
+
+
 def test_the_tables_stay_small():
     assert mih_tables.plan(10_000_000, n_bits=64).widths == (22, 21, 21)
     rng = np.random.default_rng(1)

@@ -1,0 +1,110 @@
+"""A collection's directory under its user's hands: moved, replaced, copied, and a program that changes directory."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from hashret.collection import Collection
+from hashret.errors import StorageError
+
+
+def compacted(path, codes, count):
+    """A collection in its second generation, closed."""
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(count + 1), ids=range(count + 1))
+        collection.delete(count)
+        collection.compact()
+
+
+def test_a_writer_leaves_the_collection_alone_that_came_in_the_place_of_its_own(path, codes, tmp_path):
+    with Collection.create(path, n_bits=16) as old:
+        old.add(codes(9), ids=range(9))
+        old.delete(8)
+        path.rename(tmp_path / "moved")
+        compacted(path, codes, 99)
+        for work in (
+            lambda: old.add(codes(1), ids=[3]),
+            lambda: old.delete(3),
+            old.compact,
+            lambda: old.create_index("year"),
+        ):
+            with pytest.raises(StorageError, match="moved or replaced"):
+                work()
+        with pytest.raises(StorageError, match="another collection"):
+            old.snapshot()
+    with Collection.open(path) as new:
+        assert new.verify().rows == len(new) == 99
+    with Collection.open(tmp_path / "moved", mode="w") as moved:
+        moved.compact()
+        assert len(moved) == 8 and moved.verify().rows == 8
+
+
+def test_a_writer_whose_place_was_taken_closes_without_the_log_of_the_other(path, codes, tmp_path):
+    old = Collection.create(path, n_bits=16)
+    old.add(codes(9))
+    path.rename(tmp_path / "moved")
+    with Collection.create(path, n_bits=16) as new:
+        new.add(codes(5))
+        old.close()
+        shutil.copytree(path, tmp_path / "as after a crash", ignore=shutil.ignore_patterns("*-shm"))
+    with Collection.open(tmp_path / "as after a crash", mode="w") as found:
+        assert found.verify().rows == 5
+
+
+def test_a_removed_collection_is_not_written(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        shutil.rmtree(path)
+        with pytest.raises(StorageError, match="moved or replaced"):
+            collection.add(codes(1))
+
+
+def test_a_program_may_change_its_directory(tmp_path, codes, monkeypatch):
+    for name, count in (("here", 9), ("there", 99)):
+        (tmp_path / name).mkdir()
+        compacted(tmp_path / name / "photos", codes, count)
+    monkeypatch.chdir(tmp_path / "here")
+    with Collection.open("photos", mode="w") as collection:
+        monkeypatch.chdir(tmp_path / "there")
+        assert list(collection) == list(range(9))
+        assert len(collection.snapshot()) == 9
+        collection.delete(0)
+        collection.compact()
+        assert collection.info().catalogue_bytes > 0
+        assert collection.verify().rows == 8
+    with Collection.open("photos") as other:
+        assert other.verify().rows == 99
+
+
+def test_copies_of_the_codes_that_a_user_keeps_stay(path, codes, tmp_path):
+    compacted(path, codes, 9)
+    compacted(tmp_path / "other", codes, 5)
+    kept = {"codes-000002.backup.bin": path, "codes-backup.bin": path, "codes-000007.bin": tmp_path / "other"}
+    for name, origin in kept.items():
+        shutil.copy(origin / "codes-000002.bin", path / name)
+    for name, content in (("codes-000001.bin", None), ("codes-000003.bin", b"half a header")):
+        if content is None:
+            shutil.copy(path / "codes-000002.bin", path / name)  # what a killed compaction leaves
+        else:
+            (path / name).write_bytes(content)
+    with Collection.open(path, mode="w") as collection:
+        collection.delete(0)
+        collection.compact()
+        assert collection.verify().rows == 8
+    assert {file.name for file in path.glob("codes-*")} == {*kept, "codes-000003.bin"}
+
+
+def test_a_codes_file_in_the_way_of_a_compaction_is_not_overwritten(path, codes, tmp_path):
+    compacted(path, codes, 9)
+    compacted(tmp_path / "other", codes, 5)
+    with Collection.open(path, mode="w") as collection:
+        shutil.copy(tmp_path / "other" / "codes-000002.bin", path / "codes-000003.bin")
+        before = (path / "codes-000003.bin").read_bytes()
+        collection.delete(0)
+        with pytest.raises(StorageError, match=r"codes-000003\.bin"):
+            collection.compact()
+        assert (path / "codes-000003.bin").read_bytes() == before
+        assert collection.verify().rows == 9 and len(collection) == 8
+        np.testing.assert_array_equal(collection.codes([5]), codes(10)[5:6])
