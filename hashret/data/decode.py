@@ -25,6 +25,8 @@ ImageSource: TypeAlias = Union[Path, str, bytes, "Image", np.ndarray]
 
 # Pillow's own threshold for "could be a decompression bomb": 268 MB as RGB.
 MAX_PIXELS = 89_478_485
+# As many pixels of 16-bit RGBA, uncompressed, 716 MB: a larger file is no picture that is accepted.
+MAX_PICTURE_BYTES = 8 * MAX_PIXELS
 LONGEST = 16  # times the shorter side: of what is longer an encoder sees the middle alone
 
 logger = logging.getLogger(__name__)

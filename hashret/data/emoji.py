@@ -29,6 +29,7 @@ from typing import Any
 from hashret._files import cache_home
 from hashret._lazy import progress, require
 from hashret.data.emoji_words import Emoji, captions_of, emoji_table
+from hashret.data.files import is_file
 from hashret.data.records import Dataset, Record
 from hashret.data.splits import split_records
 from hashret.errors import DataError, StorageError
@@ -90,7 +91,7 @@ def draw(drawings: Any, names: Sequence[str], *, folder: Path) -> list[Path]:
         StorageError: ``folder`` cannot be written.
     """
     files = [folder / f"{name}.png" for name in names]
-    missing = [file for file in files if not file.is_file()]
+    missing = [file for file in files if not is_file(file)]
     if not missing:
         return files
     resvg = require("resvg_py", extra="demo")

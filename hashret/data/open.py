@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from hashret.data.files import is_folder
 from hashret.data.readers import read
 from hashret.data.records import Dataset
 from hashret.data.splits import load_splits, split_records
@@ -49,7 +50,7 @@ def open_dataset(
     else:
         path = Path(spec).expanduser()
         root = Path(images_root).expanduser() if images_root is not None else None
-        if root is not None and not root.is_dir():
+        if root is not None and not is_folder(root):
             raise DataError(f"images_root {str(root)!r} is no folder")
         records, skipped = read(path, format=format, images_root=root, strict=strict)
         dataset = Dataset(path.stem if path.is_file() else path.resolve().name, records, skipped=skipped)

@@ -170,10 +170,9 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, captions, and size and modification time of every picture: the key of cached features.
+        """sha256 over ids, captions, and size and modification time of every picture: tells data sets apart.
 
-        Splits and labels are left out, for no feature depends on them. The pictures' bytes are not read: over
-        thousands of files that would cost more than what the cache saves.
+        Splits and labels are left out, for no feature depends on them. The pictures' bytes are not read.
         """
         digest = hashlib.sha256()
         for record in self.records:

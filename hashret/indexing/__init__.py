@@ -10,9 +10,10 @@ Sits beside the engine: it uses data, models and collections, and neither server
 
 from __future__ import annotations
 
+from hashret.indexing.changes import Changes
 from hashret.indexing.dataset import index_dataset
 from hashret.indexing.default_model import default_model
-from hashret.indexing.folder import Changes, FolderIndex
+from hashret.indexing.folder import FolderIndex
 from hashret.indexing.walk import Found, Walk, walk_folder
 from hashret.indexing.watch import watch_folder
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hashret._files import cache_home, locked
 from hashret.config import plain
+from hashret.data.files import is_folder
 from hashret.errors import StorageError
 
 CONFIG = "emoji"
@@ -36,7 +37,7 @@ def default_model(*, cache_dir: str | Path | None = None, say: Callable[[str], N
     """
     named = os.environ.get("HASHRET_MODEL")
     if named:
-        if not Path(named).is_dir():
+        if not is_folder(Path(named)):
             raise StorageError(f"HASHRET_MODEL names {named!r}, which is no directory; give that of a model")
         return Path(named)
     from hashret.training import read_config
@@ -45,13 +46,13 @@ def default_model(*, cache_dir: str | Path | None = None, say: Callable[[str], N
     digest = hashlib.sha256(json.dumps(plain(config), sort_keys=True, default=str).encode()).hexdigest()[:12]
     home = (Path(cache_dir) if cache_dir is not None else cache_home()) / "models"
     place = home / f"{CONFIG}-{digest}"
-    if (place / "model").is_dir():
+    if is_folder(place / "model"):
         return place / "model"
     try:
         home.mkdir(parents=True, exist_ok=True)
         with (home / f"{place.name}.lock").open("w") as lock:
             locked(lock, wait=True)  # a second one waits, and finds it made
-            if not (place / "model").is_dir():
+            if not is_folder(place / "model"):
                 _train(place, cache_dir, say)
     except OSError as error:
         if isinstance(error, StorageError):

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +24,10 @@ import numpy as np
 from hashret._lazy import progress
 from hashret.collection import Collection
 from hashret.data import Skipped
+from hashret.data.decode import MAX_PICTURE_BYTES
 from hashret.engine import Engine, Model, open_model
 from hashret.errors import DataError, InputError, MismatchError, StorageError
+from hashret.indexing.changes import Changes
 from hashret.indexing.facts import facts_of
 from hashret.indexing.walk import Found, walk_folder
 
@@ -33,42 +35,6 @@ COMMIT = 256  # pictures stored at a time: seconds of work, and few enough commi
 _READ = 10_000  # items of a collection read at a time
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What an update found and did; counts of pictures unless said otherwise.
-
-    Attributes:
-        added: stored under a new id.
-        changed: stored again, with other content.
-        touched: the same content with another time or in another place; only the metadata were stored again.
-        removed: taken out, because their files are gone.
-        unchanged: left as they were.
-        encoded: how many of the stored ones needed the model; the others took a code that was there.
-        waiting: written to just now; the next update looks again.
-        gone: ids whose files are gone and which are still stored.
-        skipped: what could not be used, with the reason.
-        others: suffix -> number of files that are no pictures by their name.
-        seconds: the whole update.
-    """
-
-    added: int = 0
-    changed: int = 0
-    touched: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    encoded: int = 0
-    waiting: int = 0
-    gone: tuple[str, ...] = ()
-    skipped: Skipped = field(default_factory=Skipped)
-    others: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @property
-    def any(self) -> bool:
-        """Whether the collection is another than before."""
-        return bool(self.added or self.changed or self.touched or self.removed)
 
 
 class _Known(NamedTuple):
@@ -121,12 +87,15 @@ class FolderIndex:
 
         Raises:
             DataError: ``root`` is no folder or cannot be listed.
-            InputError: a new collection without a model, or other ``n_bits`` or ``credits`` than the collection's.
+            InputError: a new collection without a model, other ``n_bits`` or ``credits`` than the collection's, or a
+                ``batch_size`` below 1.
             LockedError: somebody else writes to the collection.
             MismatchError: another model or another folder made the collection.
             StorageError: the collection cannot be read or made.
         """
-        root, out = Path(root).resolve(), Path(out)
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, and is {batch_size}")
+        root, out = Path(os.path.realpath(root)), Path(out)  # Path.resolve raises where links lead in a circle
         walk_folder(root)  # refuses what is no folder before anything is made
         if not out.exists():
             if not isinstance(model, str | Path):
@@ -161,7 +130,8 @@ class FolderIndex:
                 be writing them.
 
         Raises:
-            DataError: the folder is gone or cannot be listed; or, with ``prune``, it holds no picture any more.
+            DataError: the folder is gone, goes away or cannot be listed; or, with ``prune``, it holds no picture any
+                more.
             StorageError: the disk is full or fails; what was committed stays.
             MismatchError: the model is not the one that made the collection.
         """
@@ -232,10 +202,14 @@ class FolderIndex:
         other: str | None = None
         for id, known in self._known.items():
             stored = Path(known.image)
-            if stored.exists():
+            try:
+                if not stored.exists():
+                    continue
                 if (self.root / id).exists() and stored.samefile(self.root / id):
                     return  # one is enough: of others a link may be gone, and what it led to still there
-                other = other or known.image.removesuffix(id)
+            except OSError:  # it cannot be looked at, and says nothing
+                continue
+            other = other or known.image.removesuffix(id)
         if other is not None:
             raise MismatchError(
                 f"the collection {str(self.collection.path)!r} follows another folder ({other}); "
@@ -282,7 +256,7 @@ class _Work:
                 if len(self._ready) >= COMMIT:
                     self._commit()
             self._encode(batch)
-        except KeyboardInterrupt:
+        except BaseException:
             self._commit()  # what is encoded need not be encoded again
             raise
         self._commit()
@@ -302,12 +276,16 @@ class _Work:
         return True
 
     def _read(self, found: Found) -> _Entry | None:
+        if found.size > MAX_PICTURE_BYTES:
+            size, most = f"{found.size / 1e6:,.0f} MB", f"{MAX_PICTURE_BYTES / 1e6:,.0f}"
+            self._skip(found, f"{str(found.path)!r} has {size}, more than the {most} that are read; make it smaller")
+            return None
         try:
             content = found.path.read_bytes()
         except FileNotFoundError:
             return None  # gone since the folder was listed
-        except OSError as error:
-            self._skip(found, f"{str(found.path)!r} cannot be read: {error.strerror or error}")
+        except (OSError, MemoryError) as error:
+            self._skip(found, _reason(found, error))
             return None
         if len(content) != found.size:
             self.counts["waiting"] += 1  # somebody writes it
@@ -323,9 +301,12 @@ class _Work:
             return
         try:
             codes = self._codes(batch)
-        except DataError as error:
+        except (DataError, MemoryError) as error:
             if len(batch) == 1:
-                self._skip(batch[0].found, str(error))
+                found, reason = batch[0].found, _reason(batch[0].found, error)
+                if not _may_pass(error):
+                    self.index._failed[found.id] = (found.size, found.mtime_ns, reason)
+                self._skip(found, reason)
                 return
             for entry in batch:
                 self._encode([entry])
@@ -358,7 +339,22 @@ class _Work:
     def _skip(self, found: Found, reason: str) -> None:
         _log.info("%s", reason)
         self.skipped[found.id] = reason
-        self.index._failed[found.id] = (found.size, found.mtime_ns, reason)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same file may be read the next time: the system failed. Pillow's own OSErrors have no number."""
+    return any(
+        isinstance(one, MemoryError) or (isinstance(one, OSError) and one.errno is not None)
+        for one in (error, error.__cause__)
+    )
+
+
+def _reason(found: Found, error: DataError | MemoryError | OSError) -> str:
+    if isinstance(error, DataError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{str(found.path)!r} does not fit into the memory; make it smaller"
+    return f"{str(found.path)!r} cannot be read: {error.strerror or error}"
 
 
 def _known(metadata: Mapping[str, Any]) -> _Known:

@@ -1,10 +1,12 @@
 """What lies in a folder of photos: every picture below it, and a count of everything else.
 
-Looks at names, sizes and times only; no file is opened, and what a collection is made of is not walked into.
+Looks at names, sizes and times only; no file is opened, and what a collection is made of is not walked into. What is
+missing here counts as deleted, so whatever may still be there is said: disks go away while they are looked through.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections import Counter
@@ -14,6 +16,7 @@ from typing import NamedTuple
 
 from hashret.data import Skipped
 from hashret.data.readers.folder import PICTURES
+from hashret.data.texts import is_text
 from hashret.errors import DataError
 
 _CATALOGUE = "catalogue.sqlite"  # a directory with this file is a collection
@@ -56,14 +59,14 @@ def walk_folder(root: Path) -> Walk:
     """Every picture below ``root``.
 
     Hidden files and folders, folders behind symbolic links, and collections are passed over. A link to a picture counts
-    as the picture.
+    as the picture, and one that leads nowhere as deleted.
 
     Raises:
-        DataError: ``root`` is no folder, or cannot be listed.
+        DataError: ``root`` is no folder, cannot be listed, is not UTF-8, or went away in the meantime.
     """
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"{str(root)!r} {what}; give a folder of pictures")
+    if not is_text(str(root)):
+        raise DataError(f"the path of the folder {str(root)!r} is not UTF-8; rename it, or the folder around it")
+    before = _place_of(root)
     found: list[Found] = []
     names: list[str] = []
     reasons: list[str] = []
@@ -77,9 +80,9 @@ def walk_folder(root: Path) -> Walk:
     def refused(error: OSError) -> None:
         path = Path(error.filename)
         if path == root:
-            raise DataError(f"the folder {str(root)!r} cannot be read: {error.strerror or error}") from error
+            raise _unread(root, error) from error
         unreadable.append(_id(path, root) + "/")
-        skip(path, f"the folder {str(path)!r} cannot be read: {error.strerror or error}")
+        skip(path, str(_unread(path, error)))
 
     for place, folders, files in os.walk(root, onerror=refused):
         here = Path(place)
@@ -93,32 +96,57 @@ def walk_folder(root: Path) -> Walk:
             path = here / name
             suffix = path.suffix.lower()
             if suffix not in PICTURES:
-                others[suffix or "no suffix"] += 1
+                others[suffix.encode(errors="replace").decode() or "no suffix"] += 1
                 continue
             try:
-                _id(path, root).encode()
                 target, status = _behind(path)
-            except UnicodeEncodeError:
-                skip(path, f"the path {str(path)!r} is not UTF-8; rename it")
             except OSError as error:
-                if not isinstance(error, FileNotFoundError):
-                    unreadable.append(_id(path, root))
+                unreadable.append(_id(path, root))  # also where it is gone since the folder was listed
                 skip(path, f"{str(path)!r} cannot be read: {error.strerror or error}")
-            else:
-                if stat.S_ISREG(status.st_mode):
-                    found.append(Found(_id(path, root), target, status.st_size, status.st_mtime_ns))
-                else:  # reading a pipe would wait for ever
-                    skip(path, f"{str(path)!r} is a pipe or a device, and no file")
+                continue
+            if stat.S_ISLNK(status.st_mode):
+                skip(path, f"the link {str(path)!r} leads to {str(target)!r}, where nothing is")
+            elif not is_text(str(path)):
+                skip(path, f"the path {str(path)!r} is not UTF-8; rename it")
+            elif not is_text(str(target)):
+                skip(path, f"{str(path)!r} links to {str(target)!r}, which is not UTF-8; rename that")
+            elif stat.S_ISREG(status.st_mode):
+                found.append(Found(_id(path, root), target, status.st_size, status.st_mtime_ns))
+            else:  # reading a pipe would wait for ever
+                skip(path, f"{str(path)!r} is a pipe or a device, and no file")
+    if _place_of(root) != before:
+        raise DataError(f"the folder {str(root)!r} went away while it was looked through; is its disk there?")
     found.sort()
     return Walk(tuple(found), Skipped(tuple(names), tuple(reasons)), tuple(unreadable), dict(others))
 
 
+def _place_of(root: Path) -> tuple[int, int]:
+    """Which directory of which disk it is: where a disk went away, its mount point is another."""
+    try:
+        with os.scandir(root):  # what the system mounts on demand is there when it is opened
+            status = root.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "is a file" if root.exists() else "does not exist"
+        raise DataError(f"{str(root)!r} {what}; give a folder of pictures") from error
+    except OSError as error:
+        raise _unread(root, error) from error
+    return status.st_dev, status.st_ino
+
+
+def _unread(folder: Path, error: OSError) -> DataError:
+    return DataError(f"the folder {str(folder)!r} cannot be read: {error.strerror or error}")
+
+
 def _behind(path: Path) -> tuple[Path, os.stat_result]:
-    """Where a file lies at last, and what it is: the server opens no links, since they may be turned elsewhere."""
+    """Where a file lies at last, and what it is: the server opens no links, since they may be turned elsewhere.
+
+    Of a link that leads nowhere, the link's own status.
+    """
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        status, path = path.stat(), Path(os.path.realpath(path))
-        str(path).encode()
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+        path = Path(os.path.realpath(path))
     return path, status
 
 

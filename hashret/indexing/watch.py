@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hashret._lazy import available, require
+from hashret.data.files import is_folder
 from hashret.errors import DataError, InputError
-from hashret.indexing.folder import Changes, FolderIndex
+from hashret.indexing.changes import Changes
+from hashret.indexing.folder import FolderIndex
 
 SETTLE = 1.0  # seconds without a change after which a picture counts as written
 
@@ -40,11 +42,13 @@ def watch_folder(
         on_change: called after each update that changed something or met a picture that cannot be used.
 
     Raises:
-        InputError: ``interval`` is not positive.
+        InputError: ``interval`` is not positive, or longer than the system can wait.
         StorageError: the disk is full or fails; what was committed stays.
     """
-    if not interval > 0:
-        raise InputError(f"the interval is a number of seconds above 0, and not {interval}")
+    if not 0 < interval <= threading.TIMEOUT_MAX:
+        raise InputError(
+            f"the interval is a number of seconds above 0, at most {threading.TIMEOUT_MAX:.0f}, and not {interval}"
+        )
     stop = stop or threading.Event()
     looks = _looks(index.root, interval, stop)
     reported: frozenset[str] = frozenset()
@@ -73,7 +77,7 @@ def _looks(root: Path, interval: float, stop: threading.Event) -> Iterator[None]
     """Waits until it is time to look again."""
     events = available("watchfiles")
     while True:
-        if events and root.is_dir():
+        if events and is_folder(root):
             watchfiles = require("watchfiles", extra="watch")
             try:
                 for _ in watchfiles.watch(
@@ -84,10 +88,10 @@ def _looks(root: Path, interval: float, stop: threading.Event) -> Iterator[None]
                     raise_interrupt=True,
                 ):
                     yield
-                    if not root.is_dir():
+                    if not is_folder(root):
                         break  # watched again when it is back
             except (OSError, RuntimeError) as error:  # the system has no more watches, or the folder went just now
-                events = not root.is_dir()
+                events = not is_folder(root)
                 if not events:
                     _log.warning("changes are not told by the system (%s); looking every %g s", error, interval)
         stop.wait(interval)

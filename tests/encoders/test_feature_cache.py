@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from hashret.encoders import CachedFeatures, EncoderConfig, build_encoder, cached_prefix
+from hashret.encoders.cache import _digest
 from hashret.errors import CorruptError, DataError, InputError, StorageError
 
 
@@ -91,6 +92,35 @@ def test_key_knows_items_files_encoder_and_the_callers_key(arrays, pictures, tmp
     before = entry([tmp_path / "item.npy"])
     np.save(tmp_path / "item.npy", arrays[1])
     assert entry([str(tmp_path / "item.npy")]) != before
+
+
+@pytest.mark.parametrize("length", [4, 100_000])
+def test_files_of_one_name_size_and_time_are_told_apart_and_may_move(tmp_path, length):
+    encoder = features(width=length)
+
+    def entry(folder, value):
+        file = tmp_path / folder / "item.npy"
+        if not file.exists():
+            file.parent.mkdir()
+            array = np.zeros(length, np.float32)
+            array[length // 2] = value
+            np.save(file, array)
+            os.utime(file, (1e9, 1e9))
+        return cached_prefix(encoder, [file], cache_dir=tmp_path / "cache")
+
+    one, other = entry("a", 1), entry("b", 2)
+    assert one.path != other.path
+    assert not np.array_equal(one.pooled, other.pooled)
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert entry("moved", 1).path == one.path
+
+
+def test_a_pipe_or_a_missing_file_is_told(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npy")
+    for name in ("gone.npy", "x" * 300):
+        with pytest.raises(DataError, match="no readable"):
+            cached_prefix(features(), [tmp_path / name], cache_dir=tmp_path / "cache")
+    assert _digest([tmp_path / "pipe.npy"], files=True) != _digest([tmp_path / "gone.npy"], files=True)
 
 
 def test_default_place(arrays, tmp_path, monkeypatch):

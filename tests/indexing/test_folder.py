@@ -21,30 +21,6 @@ from hashret.indexing import FolderIndex, Found, default_model, walk_folder
 from hashret.indexing.facts import facts_of
 
 
-@pytest.fixture
-def photos(world, tmp_path):
-    """Twelve pictures in two folders, and much else."""
-    root = tmp_path / "photos"
-    (root / "trips" / "2019").mkdir(parents=True)
-    for number in range(12):
-        place = root if number < 6 else root / "trips" / "2019"
-        shutil.copy(world.folder / f"{number}.png", place)
-    (root / "notes.txt").write_text("no picture")
-    (root / "film.mp4").write_bytes(b"none either")
-    (root / ".hidden").mkdir()
-    shutil.copy(world.folder / "20.png", root / ".hidden")
-    (root / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
-    return root
-
-
-@pytest.fixture
-def indexed(world, photos, tmp_path):
-    out = tmp_path / "photos.hashret"
-    with FolderIndex.open(photos, out, model=world.model) as index:
-        index.update()
-    return out
-
-
 def update(photos, out, **options):
     with FolderIndex.open(photos, out) as index:
         return index.update(**options)
@@ -179,6 +155,8 @@ def test_another_model_or_length_is_refused(world, photos, indexed, tmp_path):
         FolderIndex.open(photos, indexed, model=tmp_path / "other")
     with pytest.raises(InputError, match="32 bits"):
         FolderIndex.open(photos, indexed, n_bits=16)
+    with pytest.raises(InputError, match="batch_size"):
+        FolderIndex.open(photos, indexed, batch_size=0)
     with pytest.raises(InputError, match="directory of a model"):
         FolderIndex.open(photos, tmp_path / "none.hashret")
     with FolderIndex.open(photos, indexed):  # none of the refusals left a lock behind
@@ -197,15 +175,20 @@ def test_a_collection_in_the_folder_is_not_walked(world, photos):
         assert index.update().added == 12
 
 
-def test_a_sub_folder_that_cannot_be_read_is_told_and_kept(photos, indexed, monkeypatch):
-    walk = walk_folder(photos)
-    hidden = walk._replace(
-        found=tuple(found for found in walk.found if "/" not in found.id), unreadable=("trips/2019/",)
-    )
-    monkeypatch.setattr("hashret.indexing.folder.walk_folder", lambda root: hidden)  # the tests may run as root
-    assert update(photos, indexed, prune=True).removed == 0
-    with Collection.open(indexed) as collection:
-        assert "trips/2019/7.png" in collection
+def test_a_sub_folder_that_cannot_be_read_is_told_and_kept(photos, indexed, tmp_path):
+    """Rights do not bind root, as whom the tests may run, but a path has a longest length for everybody."""
+    longest = os.pathconf(tmp_path, "PC_PATH_MAX") - 1
+    deep = tmp_path
+    while (left := longest - len(str(deep)) - len("/trips/2019")) > 0:
+        deep /= "d" * min(left, 200)
+    deep.parent.mkdir(parents=True)
+    photos.rename(deep)  # and trips/2019 is one letter too far away
+    with FolderIndex.open(deep, indexed) as index:
+        changes = index.update(prune=True)
+        assert (changes.removed, changes.touched) == (0, 6)
+        assert "trips/2019" in changes.skipped.names and "trips/2019/7.png" in index.collection
+    (deep / "trips").rename(tmp_path / "near")
+    assert update(deep, indexed, prune=True).removed == 6
 
 
 def test_what_is_no_folder_is_told(world, tmp_path):
@@ -213,14 +196,34 @@ def test_what_is_no_folder_is_told(world, tmp_path):
         walk_folder(world.captions)
     with pytest.raises(DataError, match="does not exist"):
         walk_folder(tmp_path / "none")
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        walk_folder(tmp_path / ("x" * 300))
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(DataError, match="cannot be read: Too many levels"):
+        FolderIndex.open(tmp_path / "circle", tmp_path / "c.hashret", model=world.model)
 
 
 def test_a_name_that_is_no_text_and_a_dead_link_are_skipped(photos):
     Path(os.fsdecode(os.fsencode(photos) + b"/\xff.png")).write_bytes(b"x")
     (photos / "link.png").symlink_to(photos / "nothing.png")
-    skipped = walk_folder(photos).skipped
-    assert skipped.count == 2
-    assert any("UTF-8" in reason for reason in skipped.reasons)
+    (photos / "odd.png").symlink_to(os.fsdecode(os.fsencode(photos) + b"/\xff.png"))
+    Path(os.fsdecode(os.fsencode(photos) + b"/a.\xff")).write_bytes(b"x")
+    walk = walk_folder(photos)
+    reasons = dict(zip(walk.skipped.names, walk.skipped.reasons))
+    assert list(reasons) == ["link.png", "odd.png", "\udcff.png"] and not walk.unreadable
+    assert "nothing.png" in reasons["link.png"]
+    assert "odd.png' links to" in reasons["odd.png"] and "not UTF-8" in reasons["odd.png"]
+    assert "not UTF-8" in reasons["\udcff.png"]
+    assert walk.others[".?"] == 1  # it is printed
+
+
+def test_a_folder_whose_path_is_no_text_is_refused(world, photos, tmp_path):
+    parent = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    parent.mkdir()
+    photos.rename(parent / "photos")
+    with pytest.raises(DataError, match=r"udcff/photos' is not UTF-8; rename it"):
+        FolderIndex.open(parent / "photos", tmp_path / "c.hashret", model=world.model)
+    assert not (tmp_path / "c.hashret").exists()
 
 
 def test_a_pipe_that_is_called_like_a_picture_is_skipped(photos):
@@ -339,9 +342,10 @@ def test_a_full_disk_is_told_and_keeps_what_is_committed(world, photos, indexed,
 def test_the_default_model_is_the_one_that_is_named(world, monkeypatch, tmp_path):
     monkeypatch.setenv("HASHRET_MODEL", str(world.model))
     assert default_model() == world.model
-    monkeypatch.setenv("HASHRET_MODEL", str(tmp_path / "none"))
-    with pytest.raises(StorageError, match="HASHRET_MODEL"):
-        default_model()
+    for name in ("none", "x" * 300):
+        monkeypatch.setenv("HASHRET_MODEL", str(tmp_path / name))
+        with pytest.raises(StorageError, match="HASHRET_MODEL"):
+            default_model()
 
 
 @pytest.mark.slow

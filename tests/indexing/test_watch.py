@@ -110,9 +110,16 @@ def test_the_command_ends_cleanly(world, photos, tmp_path, how):
         assert collection.verify().count == 4
 
 
+@pytest.mark.parametrize("place", ["x" * 300, "circle"])
+def test_a_folder_that_cannot_be_looked_at_is_waited_for(tmp_path, place):
+    (tmp_path / "circle").symlink_to("circle")
+    looks = _looks(tmp_path / place, 0.01, threading.Event())
+    for _ in range(3):
+        next(looks)
+
+
 def test_an_interval_that_is_none_is_refused(world, photos, tmp_path):
-    with (
-        FolderIndex.open(photos, tmp_path / "c.hashret", model=world.model) as index,
-        pytest.raises(InputError, match="interval"),
-    ):
-        watch_folder(index, interval=0)
+    with FolderIndex.open(photos, tmp_path / "c.hashret", model=world.model) as index:
+        for interval in (0, -1, float("inf"), float("nan"), 1e12):
+            with pytest.raises(InputError, match="interval"):
+                watch_folder(index, interval=interval)

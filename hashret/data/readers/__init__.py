@@ -81,7 +81,7 @@ def _detect_text(path: Path, text: str) -> str:
 
 
 def _detect_json(path: Path, text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]  # splitlines() would part captions, at U+2028 for one
     if len(lines) > 1 and all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for line in lines):
         return "jsonl"
     content: Any = load_json(text, path)
@@ -113,6 +113,10 @@ def read(path: Path, *, format: str | None = None, images_root: Path | None = No
     Raises:
         DataError: what is wrong, with the file and the line.
     """
+    try:
+        path.exists()
+    except OSError as error:  # a folder that may not be entered, a name that is too long
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror or error}") from error
     reader: Reader = READERS.load(format if format is not None else detect(path))
     gathered: Gathered = reader(path, images_root=images_root, strict=strict)
     if not gathered.records:

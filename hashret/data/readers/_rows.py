@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hashret.data.files import is_file
 from hashret.data.records import Record, Skipped
+from hashret.data.texts import is_text
 from hashret.errors import DataError
 
 _SPLIT_NAMES = {
@@ -102,7 +104,7 @@ def gather(rows: Sequence[Row], *, base: Path, strict: bool) -> Gathered:
 
 
 def _check_files(drafts: Mapping[str, _Draft], empty: Sequence[str], *, strict: bool) -> Gathered:
-    missing = [name for name, draft in drafts.items() if draft.image is not None and not draft.image.is_file()]
+    missing = [name for name, draft in drafts.items() if draft.image is not None and not is_file(draft.image)]
     if missing and strict:
         shown = ", ".join(repr(str(drafts[name].image)) for name in missing[:5])
         raise DataError(
@@ -162,10 +164,14 @@ def _image(row: Row, base: Path) -> tuple[Path | None, str | None]:
 
 def _id(row: Row, written: str | None) -> str:
     if row.id is None or row.id == "":
-        return written if written is not None else row.where.rpartition(", ")[2]
-    if isinstance(row.id, bool) or not isinstance(row.id, str | int):
+        name = written if written is not None else row.where.rpartition(", ")[2]
+    elif isinstance(row.id, bool) or not isinstance(row.id, str | int):
         raise DataError(f"{row.where}: 'id' must be a string or an integer, and not {row.id!r}")
-    return str(row.id)
+    else:
+        name = str(row.id)
+    if not is_text(name):
+        raise DataError(f"{row.where}: the id {name!r} holds half a surrogate pair; give one that is UTF-8")
+    return name
 
 
 def _texts(value: Any, what: str, where: str) -> list[str]:

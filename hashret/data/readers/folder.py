@@ -4,7 +4,7 @@
     photos/captions.jsonl | .json | .csv | .txt  one table for all
 
 Sub-folders are read too, hidden files and folders are not. A picture that has no captions gives a record without
-captions: enough to index it, not to train on it.
+captions: enough to index it, not to train on it. One whose name is not UTF-8 is left out, since it can be no id.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hashret.data.files import is_file
 from hashret.data.readers._rows import Gathered, Row, gather, read_text
 from hashret.data.records import Skipped
+from hashret.data.texts import is_text
 from hashret.errors import DataError
 
 PICTURES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -24,28 +26,32 @@ def read_folder(path: Path, *, images_root: Path | None = None, strict: bool = F
     """One record a picture, its path inside the folder as id, sorted; those of a caption table come first.
 
     Raises:
-        DataError: the folder holds no picture, or its caption table is wrong.
+        DataError: the folder holds no picture, or its caption table is wrong; with ``strict``, a name is not UTF-8.
     """
     if not path.is_dir():
         raise DataError(f"{str(path)!r} is no folder")
-    table = next((path / name for name in TABLES if (path / name).is_file()), None)
+    table = next((path / name for name in TABLES if is_file(path / name)), None)
     listed = _read_table(table, images_root, strict) if table else Gathered((), Skipped())
     names = _pictures(path)
     if not names and not listed.records:
         raise DataError(f"there are no pictures in {str(path)!r}; known are {', '.join(sorted(PICTURES))}")
     known = {os.path.normpath(record.image) for record in listed.records if record.image is not None}
+    odd = tuple(name for name in names if not is_text(name))
+    unnamed = Skipped(odd, tuple(f"the path {str(path / name)!r} is not UTF-8; rename it" for name in odd))
+    if odd and strict:
+        raise DataError(unnamed.reasons[0])
     rows = [
         Row(where=str(path / name), image=name, captions=_sidecar(path / name))
         for name in names
-        if os.path.normpath(path / name) not in known
+        if os.path.normpath(path / name) not in known and is_text(name)
     ]
     found = gather(rows, base=path, strict=strict)
-    return Gathered(listed.records + found.records, listed.skipped + found.skipped)
+    return Gathered(listed.records + found.records, listed.skipped + found.skipped + unnamed)
 
 
 def has_pictures(folder: Path) -> bool:
     """Whether ``read_folder`` would find anything: a table of captions, or a picture at any depth."""
-    return any((folder / name).is_file() for name in TABLES) or bool(_pictures(folder))
+    return any(is_file(folder / name) for name in TABLES) or bool(_pictures(folder))
 
 
 def _read_table(table: Path, images_root: Path | None, strict: bool) -> Gathered:
@@ -70,6 +76,6 @@ def _pictures(folder: Path) -> list[str]:
 
 def _sidecar(picture: Path) -> list[str]:
     for beside in (picture.with_suffix(".txt"), picture.with_name(picture.name + ".txt")):
-        if beside.is_file():
+        if is_file(beside):
             return [line for line in read_text(beside).split("\n") if line.strip()]
     return []

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hashret.data.files import is_file
 from hashret.data.readers._rows import Gathered, Row, gather, load_json, read_text
 from hashret.errors import DataError
 
@@ -50,6 +51,6 @@ def _row(entry: Any, where: str) -> Row:
 def _base(folder: Path, rows: list[Row]) -> Path:
     """``folder``, unless the pictures lie in its ``images``."""
     first = [str(row.image) for row in rows[:20]]
-    if (folder / "images").is_dir() and not any((folder / name).is_file() for name in first):
+    if (folder / "images").is_dir() and not any(is_file(folder / name) for name in first):
         return folder / "images"
     return folder

@@ -1,7 +1,8 @@
-"""Tar shards, as the package webdataset writes and reads them: the files of one item share a key and lie together.
+"""Tar shards, as the package webdataset writes and reads them: the files of one item share a key.
 
     beach.jpg, beach.txt, beach.json        a picture, its captions (one a line), and what else is known
 
+They lie together as a rule; where they lie apart (``tar cf s.tar *.txt *.png``), they are one item all the same.
 A .json may hold ``captions`` (or ``caption``), ``labels``, ``split`` and ``id``; other keys become metadata. A .cls is
 a label. Other files of an item are passed over. Pictures are unpacked once, into <cache>/shards, because everything
 above works with files; <cache> is ``HASHRET_CACHE``, or ``~/.cache/hashret``.
@@ -23,7 +24,9 @@ from hashret.data.readers._rows import Gathered, Row, gather
 from hashret.data.readers.folder import PICTURES
 from hashret.errors import DataError, StorageError
 
-_FORMAT = 2  # of what is unpacked; another one is unpacked anew. 1 gave every picture the same time of change
+# Of what is unpacked; another one is unpacked anew. 1 gave every picture the same time of change; with 2 pictures could
+# overwrite each other.
+_FORMAT = 3
 _OWN = ("captions", "caption", "labels", "split", "id", "image")
 
 
@@ -87,6 +90,7 @@ def _rows(shard: Path, place: Path, *, many: bool) -> Iterator[Row]:
 def _unpack(shard: Path, place: Path) -> dict[str, Any]:
     """What a shard says about each key; pictures become numbered files, whatever their names in the shard are."""
     items: dict[str, Any] = {}
+    pictures = 0
     with tarfile.open(shard) as archive:
         for member in archive:
             name = PurePosixPath(member.name)
@@ -100,8 +104,14 @@ def _unpack(shard: Path, place: Path) -> dict[str, Any]:
             if stream is None:
                 continue
             if suffix in PICTURES:
-                item["image"] = f"{len(items):09d}{suffix}"
-                _write(place / item["image"], stream)
+                if item["image"] is not None:
+                    raise DataError(
+                        f"{shard}, {member.name}: the key {key!r} has another picture already; give every picture a "
+                        "key of its own"
+                    )
+                pictures += 1
+                item["image"] = picture = f"{pictures:09d}{suffix}"
+                _write(place / picture, stream)
             elif suffix in (".txt", ".cls", ".json"):
                 _say(item, suffix, stream.read(), f"{shard}, {member.name}")
     if not items:
@@ -140,6 +150,9 @@ def _say(item: dict[str, Any], suffix: str, content: bytes, where: str) -> None:
 
 
 def _identity(shard: Path) -> str:
-    status = shard.stat()
+    try:
+        status = shard.stat()
+    except OSError as error:  # a link that leads nowhere
+        raise DataError(f"{str(shard)!r} cannot be read: {error.strerror or error}") from error
     known = f"{_FORMAT} {shard.resolve()} {status.st_size} {status.st_mtime_ns}"
     return hashlib.sha256(known.encode()).hexdigest()[:24]

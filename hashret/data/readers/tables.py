@@ -10,6 +10,7 @@ strings, from the first row of a picture.
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from hashret.data.readers._rows import Gathered, Row, gather, read_text
@@ -26,7 +27,8 @@ def read_csv(path: Path, *, images_root: Path | None = None, strict: bool = Fals
         DataError: no header with ``image`` or ``caption``, or a row with more or fewer values than the header.
     """
     text = read_text(path)
-    lines = csv.reader(text.splitlines(keepends=True), delimiter=_delimiter(text), skipinitialspace=True)
+    # splitlines() would part captions at U+2028, U+0085 and the like, where no row ends
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
     header: list[str] = []
     rows = []
     start = 1
