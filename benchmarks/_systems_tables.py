@@ -66,7 +66,8 @@ def write_tables(
         "|---|---|---|---|---|---|",
         *map(_claim_line, claims),
         "",
-        "s: seconds of training from cached features. Claims are tested on each configuration as it stands. "
+        "s: seconds of training from cached features, whatever else ran beside it. "
+        "Claims are tested on each configuration as it stands. "
         "Differences are of rSum (of the probe's accuracy in percent for "
         "invariance, where lower is better); the interval is a paired bootstrap over test queries, one seed. "
         "Shown: above 0. Contrary: below. Else not shown. Re-ranking takes items at one distance by row, so what it "

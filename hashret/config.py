@@ -50,6 +50,10 @@ def _parsed(yaml: Any, text: str) -> Any:
             return None
         _refuse_twice(yaml, node, set())
         return loader.construct_document(node)
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # !!int abc, a 13th month, brackets in brackets: the loader has many errors for these
+        raise yaml.YAMLError(f"a value cannot be read ({type(error).__name__}: {error})") from error
     finally:
         loader.dispose()
 
@@ -198,7 +202,7 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
     if kind is float and not isinstance(value, bool):
         try:
             return float(value)  # YAML 1.1 reads 1e-4, without a dot, as a string
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"{where} must be a number, not {value!r}") from None
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
@@ -224,7 +228,7 @@ def _child(node: Any, key: str, setting: str) -> Any:
 
 
 def _position(node: list[Any], key: str, setting: str) -> int:
-    if key.isdigit() and int(key) < len(node):
+    if key.isdecimal() and int(key) < len(node):
         return int(key)
     names = [str(item.get("name", "")) if isinstance(item, dict) else "" for item in node]
     if key in names:

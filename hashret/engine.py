@@ -16,7 +16,7 @@ import numpy as np
 
 from hashret._lazy import available
 from hashret.collection import Collection
-from hashret.errors import HashretError, InputError, MismatchError, MissingExtraError
+from hashret.errors import HashretError, InputError, MismatchError, MissingExtraError, StorageError
 from hashret.registry import nearest
 
 if TYPE_CHECKING:
@@ -188,6 +188,8 @@ def open_model(path: str | Path, *, runtime: str = "auto", device: str = "auto",
         CorruptError: a file is missing or damaged.
     """
     _check_runtime(runtime)
+    if not Path(path).is_dir():  # told before what is not installed, which would not help
+        raise StorageError(f"there is no directory {str(path)!r}; give that of a model, such as RUN/model")
     if runtime == "onnx" or (runtime == "auto" and device in ("auto", "cpu") and available("onnxruntime")):
         from hashret.onnx import OnnxHasher, find_export
 

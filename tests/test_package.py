@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,41 @@ assert engine.search(id=1, k=1).ids[0, 0] == 1
 print(*sorted({"torch", "transformers", "timm", "torchvision", "PIL", "yaml", "matplotlib"} & set(sys.modules)))
 """
 
+WITHOUT = """
+import importlib, os, sys
+for name in sys.argv[1].split(","):
+    sys.modules[name] = None
+import hashret
+from hashret.cli import main
+from hashret.errors import MissingExtraError
+os.environ.pop("HASHRET_MODEL", None)
+"""
+
+COMMANDS = """
+model, photos = sys.argv[2:]
+os.environ["HASHRET_CACHE"] = photos
+for command in (
+    ["demo", "--out", photos + "/demo"], ["index", photos], ["index", photos, "--model", model],
+    ["train", "emoji", "--data", photos, "--out", photos + "/run"], ["export", model],
+    ["encode", model, "--data", photos, "--out", photos + "/codes.npy"],
+    ["eval", model, "--data", photos, "--split", "val"],
+):
+    assert main(command) == 2
+for name in ("FeatureHasher", "CrossModalHasher"):
+    try:
+        getattr(hashret, name)
+    except MissingExtraError as error:
+        print(error, file=sys.stderr)
+"""
+
+IMPORTS = """
+for name in sys.argv[2:]:
+    try:
+        importlib.import_module(name)
+    except MissingExtraError as error:
+        print(error)
+"""
+
 
 def fresh(code: str, *arguments: object) -> str:
     """What a fresh interpreter prints."""
@@ -50,6 +86,25 @@ def test_opening_and_searching_loads_no_torch(tmp_path):
     with hashret.Collection.create(tmp_path / "c.hashret", n_bits=128) as collection:
         collection.add(codes, ids=list(range(50)))
     assert fresh(SEARCH, tmp_path / "c.hashret") == ""
+
+
+def test_without_torch_everything_that_learns_says_what_to_install(world, tmp_path):
+    (tmp_path / "a.png").touch()
+    command = [sys.executable, "-c", WITHOUT + COMMANDS, "torch", str(world.model), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    told = done.stderr.splitlines()
+    assert len(told) == 9, told
+    for line in told:
+        assert re.search(r"pip install 'hashret\[(learn|demo|export)\]'$", line), line
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_other_packages_that_are_missing_are_named():
+    modules = ("hashret.training", "hashret.encoders.image", "hashret.server")
+    told = fresh(WITHOUT + IMPORTS, "scipy,torchvision,httptools", *modules).splitlines()
+    for line, package, extra in zip(told, ("scipy", "torchvision", "httptools"), ("learn", "learn", "server")):
+        assert f"'{package}', which is not installed: pip install 'hashret[{extra}]'" in line
+    assert len(told) == 3
 
 
 @pytest.mark.parametrize("name", hashret.__all__)

@@ -7,6 +7,7 @@ filter of ``Collection.search``.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -80,14 +81,19 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
         """A store with these texts, in a new collection at ``path``; in a temporary one without.
 
         Raises:
-            StorageError: there is something at ``path``.
+            StorageError: there is something at ``path``. After any error there is no new collection.
         """
         temporary = tempfile.TemporaryDirectory(prefix="hashret-") if path is None else None
         place = Path(path) if temporary is None else Path(temporary.name) / "texts.hashret"  # type: ignore[arg-type]
         n_bits = len(embedding.embed_query("width"))
         store = cls(Collection.create(place, n_bits=n_bits), embedding, text_key=text_key)
         store._temporary = temporary  # deleted with the store
-        store.add_texts(texts, metadatas, ids=ids)
+        try:
+            store.add_texts(texts, metadatas, ids=ids)
+        except BaseException:  # an empty collection would stand in the way of the next try
+            store.collection.close()
+            shutil.rmtree(place, ignore_errors=True)
+            raise
         return store
 
     @property

@@ -5,6 +5,7 @@ Distances are numbers of differing bits, as float64 like scikit-learn's; ties co
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -74,9 +75,15 @@ class HammingNeighbors(base.TransformerMixin, base.BaseEstimator):  # type: igno
 
         Returns:
             (distances, rows): object arrays of Q arrays each; or the rows alone. They are sorted in any case.
+
+        Raises:
+            InputError: the radius is no number of bits.
         """
         validation.check_is_fitted(self, "index_")
-        found = self.index_.range_search(self._queries(X), int(self.radius if radius is None else radius))
+        radius = self.radius if radius is None else radius
+        if not math.isfinite(radius):
+            raise InputError(f"radius is a number of bits, 0 or more, and not {radius}")
+        found = self.index_.range_search(self._queries(X), math.floor(radius))
         distances: Any = np.empty(len(found.limits) - 1, object)
         rows: Any = np.empty(len(found.limits) - 1, object)
         for query, (first, last) in enumerate(zip(found.limits[:-1], found.limits[1:])):
@@ -99,6 +106,20 @@ class HammingNeighbors(base.TransformerMixin, base.BaseEstimator):  # type: igno
     def fit_transform(self, X: Any, y: Any = None, **options: Any) -> Any:
         """``fit``, then the graph of the fitted codes."""
         return self.fit(X).transform(X)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The index as its width and its codes: itself it holds a lock, which cannot be copied."""
+        state = dict(super().__getstate__())
+        if "index_" in state:
+            state["index_"] = state["index_"].n_bits, state["index_"].codes
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "index_" in state:
+            n_bits, codes = state["index_"]
+            self.index_ = FlatIndex(n_bits=n_bits)
+            self.index_.add(codes)
 
     def _queries(self, X: Any) -> np.ndarray:
         return self.index_.codes if X is None else np.ascontiguousarray(X)

@@ -40,7 +40,7 @@ def write_shards(source: Dataset | Collection, out: str | Path, *, per_shard: in
     Raises:
         InputError: ``per_shard`` is not positive.
         DataError: a picture cannot be read.
-        StorageError: a shard exists already, or cannot be written.
+        StorageError: a shard exists already, or cannot be written. After any error no shard of this call is left.
     """
     if per_shard < 1:
         raise InputError(f"per_shard must be at least 1, and is {per_shard}")
@@ -59,16 +59,11 @@ def write_shards(source: Dataset | Collection, out: str | Path, *, per_shard: in
             assert writer is not None
             _write(writer, f"{number:09d}", image, code, about)
         _finish(writer, shards)
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"the shards cannot be written in {str(folder)!r}: {error.strerror or error}") from error
-    finally:
-        if writer is not None:
-            with contextlib.suppress(OSError):
-                writer.close()
-        for shard in shards:
-            _part(shard).unlink(missing_ok=True)
+    except BaseException as error:
+        _remove(writer, shards)
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise StorageError(f"the shards cannot be written in {str(folder)!r}: {error.strerror or error}") from error
+        raise
     return shards
 
 
@@ -117,6 +112,17 @@ def _finish(writer: tarfile.TarFile | None, shards: list[Path]) -> None:
     if writer is not None:
         writer.close()
         _part(shards[-1]).replace(shards[-1])
+
+
+def _remove(writer: tarfile.TarFile | None, shards: list[Path]) -> None:
+    """Take away what was written, finished or not: it would stand in the way of the next try."""
+    with contextlib.suppress(OSError):
+        if writer is not None:
+            writer.close()
+    for shard in shards:
+        for path in (shard, _part(shard)):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _part(shard: Path) -> Path:

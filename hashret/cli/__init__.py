@@ -8,13 +8,15 @@ Exit codes: 0 done, 1 a defect of hashret, 2 the user's input.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
-from hashret.errors import HashretError
+from hashret.errors import HashretError, InputError
 from hashret.registry import nearest
 
 COMMANDS = {
@@ -30,51 +32,74 @@ COMMANDS = {
     "compact": "free the space of a collection's deleted and replaced items",
     "info": "describe a model, a collection, a run or a code file",
 }
+_log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        import hashret
-
-        print(f"hashret {hashret.__version__}")
-        return 0
-    name, rest = arguments[0], arguments[1:]
-    if name not in COMMANDS:
-        return _refuse(f"there is no command {name!r}{nearest(name, tuple(COMMANDS))}")
-    return _run(name, rest)
-
-
-def _run(name: str, rest: list[str]) -> int:
+    code = _run(list(sys.argv[1:] if argv is None else argv))
     try:
-        command = importlib.import_module(f"hashret.cli.{name}")
-        parser = argparse.ArgumentParser(
-            prog=f"hashret {name}",
-            description=command.SUMMARY,
-            epilog="examples:\n" + "\n".join(f"  {line}" for line in command.EXAMPLES),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        parser.add_argument("-v", "--verbose", action="store_true", help="log what is done to standard error")
-        command.add_arguments(parser)
-        args = parser.parse_args(rest)
-        logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
-        command.run(args)
+        print(end="", flush=True)  # now, when it can still be told that the disk is full; at the exit Python would
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again
+        if not code and not isinstance(error, BrokenPipeError):
+            code = _refuse(_told(error))
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(_overview())
+        elif arguments[0] in ("-V", "--version"):
+            import hashret
+
+            print(f"hashret {hashret.__version__}")
+        else:
+            _command(arguments[0], arguments[1:])
     except HashretError as error:
         return _refuse(str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of a pipe left early
+    except BrokenPipeError:  # the reader of a pipe left early
         return 0
+    except OSError as error:  # of a path that may not even be looked at, for one
+        _log.info("this is where it happened", exc_info=error)
+        return _refuse(_told(error))
     except KeyboardInterrupt:
         return _refuse("interrupted; what was saved stays")
+    except SystemExit as end:  # argparse has printed a description, or what is wrong
+        return int(end.code or 0)
     return 0
 
 
+def _command(name: str, rest: list[str]) -> None:
+    if name not in COMMANDS:
+        raise InputError(f"there is no command {name!r}{nearest(name, tuple(COMMANDS))}")
+    command = importlib.import_module(f"hashret.cli.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"hashret {name}",
+        description=command.SUMMARY,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in command.EXAMPLES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what is done to standard error")
+    command.add_arguments(parser)
+    args = parser.parse_args(rest)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    command.run(args)
+
+
+def _told(error: OSError) -> str:
+    """A refusal of the system as a sentence; the output has no file name."""
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    if error.filename is not None:
+        return f"{str(error.filename)!r}: {reason}; name another path, or give the right to use this one"
+    full = error.errno == errno.ENOSPC
+    return f"the output cannot be written: {reason}; make room, or name another place" if full else reason
+
+
 def _refuse(sentence: str) -> int:
-    print(f"hashret: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody reads standard error either
+        print(f"hashret: {sentence}", file=sys.stderr)
     return 2
 
 

@@ -1,19 +1,24 @@
-"""What several commands share: the data arguments, the items of a data set."""
+"""What several commands share: the data arguments, the items of a data set, how paths and ids are printed."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashret.errors import DataError
+from hashret.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from hashret.data import Dataset
 
 
 DATA = "a JSON-lines, CSV or Karpathy file, a folder of pictures, tar shards, or the name emoji"
+# what a terminal would obey, or a line would be broken by: controls, line ends, turned writing, bytes that are no text
+_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None = None, required: bool = True) -> None:
@@ -85,3 +90,26 @@ def items_of(dataset: Dataset, modality: str, *, strict: bool) -> tuple[list[str
     if not pairs:
         raise DataError(f"{dataset.name!r} has no captions to encode")
     return [id for id, _ in pairs], [text for _, text in pairs]
+
+
+def check_target(path: Path) -> None:
+    """Refuse a file that could not be written, before minutes of work.
+
+    Raises:
+        InputError: there is something else than a file, or no folder that may be written to.
+    """
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    taken = path.exists() and not path.is_file()
+    if taken or not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{str(path)!r} cannot be written; name a file in a folder that can")
+
+
+def printable(text: object) -> str:
+    """A text from elsewhere, such as an id, on one line and with nothing in it that a terminal obeys."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def quoted(path: object) -> str:
+    """A path as it is typed into a shell, where a leading dash would make it an option."""
+    text = str(path)
+    return printable(shlex.quote(f"./{text}" if text.startswith("-") else text))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hashret.cli._common import printable, quoted
 from hashret.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def open_folder(args: argparse.Namespace, folder: str) -> FolderIndex:
     root, out, model = Path(folder), place_of(folder, args.out), args.model
     if (root / "model.json").is_file():
         raise InputError(f"{folder!r} is a model; name what it is to encode with --data, or give a folder of pictures")
+    if out.is_dir() and not any(out.iterdir()):  # a fresh volume, for one: it cannot be replaced by a collection
+        inside = quoted(out / place_of(folder, None))
+        raise InputError(f"{str(out)!r} is an empty folder; name the collection to make in it, such as --out {inside}")
     walk = walk_folder(root)
     if not out.exists():
         if not walk.found:
@@ -80,7 +84,7 @@ def report(changes: Changes) -> list[str]:
         lines.append(f"left out{_others(changes.others)}")
     if changes.gone:
         more = f" and {len(changes.gone) - _SHOWN} more" if len(changes.gone) > _SHOWN else ""
-        listed = ", ".join(changes.gone[:_SHOWN])
+        listed = ", ".join(map(printable, changes.gone[:_SHOWN]))
         lines.append(f"gone from the folder, still in the collection: {listed}{more}; --prune removes them")
     return lines
 
@@ -89,6 +93,8 @@ def _others(counts: Mapping[str, int]) -> str:
     """Files that are no pictures by their name, such as ``: 3 files that are no pictures (.txt 2, .mp4 1)``."""
     if not counts:
         return ""
-    listed = ", ".join(f"{suffix} {count}" for suffix, count in sorted(counts.items(), key=lambda item: -item[1]))
+    listed = ", ".join(
+        f"{printable(suffix)} {count}" for suffix, count in sorted(counts.items(), key=lambda item: -item[1])
+    )
     hint = "; .heic can be converted to JPEG" if ".heic" in counts else ""
     return f": {sum(counts.values())} files that are no pictures by their name ({listed}){hint}"

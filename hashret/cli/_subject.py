@@ -6,10 +6,10 @@ Turns arguments into codes; measures nothing, and loads torch for a model only.
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from hashret._lazy import require
+from hashret.cli._common import check_target
 from hashret.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def check(args: argparse.Namespace) -> None:
     if args.cut is not None and args.cut < 1:
         raise InputError(f"--cut is a number of ranks, 1 or more, and not {args.cut}")
     for path in filter(None, (args.out, args.html)):
-        above = next(folder for folder in path.absolute().parents if folder.exists())
-        if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
-            raise InputError(f"{str(path)!r} cannot be written; name a file in a folder that can")
+        check_target(path)
     if args.html:
         require("matplotlib", extra="report")
     if args.protocol is not None and (args.codes or args.database):

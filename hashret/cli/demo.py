@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hashret._lazy import require
+
 SUMMARY = "Learn codes for emoji and their names, index the held-out ones, search both ways, and write a report."
 EXAMPLES = ("hashret demo", "hashret demo --out demo-out --seed 1")
 
@@ -19,9 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run it, print the table, and say where to look."""
-    from hashret.cli._common import announced
+    from hashret.cli._common import announced, quoted
     from hashret.cli.eval import table
     from hashret.data import open_dataset
+
+    require("torch", extra="demo")  # told at once, and with the extra that brings all the rest
     from hashret.demo import run_demo
 
     announced(open_dataset("emoji"))
@@ -29,4 +33,5 @@ def run(args: argparse.Namespace) -> None:
     print(table(result.measured))
     total = sum(result.seconds.values())
     print(f"\n{total:.0f} s: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items()))
-    print(f'open {args.out / "report.html"}, or search: hashret search {args.out / "emoji.hashret"} "a happy face"')
+    report, collection = args.out / "report.html", quoted(args.out / "emoji.hashret")
+    print(f'open {report}, or search: hashret search {collection} "a happy face"')

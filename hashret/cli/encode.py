@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from pathlib import Path
 
@@ -28,16 +27,19 @@ def run(args: argparse.Namespace) -> None:
     """Encode and write ``codes.npy``, (N, n_bytes) uint8, and ``codes.ids.json`` beside it, if OUT is codes.npy."""
     import numpy as np
 
-    from hashret._files import write_whole
-    from hashret.cli._common import items_of, open_split
-    from hashret.model import CrossModalHasher
+    from hashret._files import whole_file
+    from hashret.cli._common import check_target, items_of, open_split
+    from hashret.engine import open_model
 
-    model = CrossModalHasher.load(args.model, device=args.device)
+    check_target(args.out)
+    ids_path = args.out.with_suffix(".ids.json")
+    check_target(ids_path)
+    model = open_model(args.model, device=args.device)
     ids, items = items_of(open_split(args), args.modality, strict=args.strict)
     codes = model.encode(args.modality, items, n_bits=args.n_bits, batch_size=args.batch_size)
-    content = io.BytesIO()
-    np.save(content, codes)
-    write_whole(args.out, content.getvalue())
-    ids_path = args.out.with_suffix(".ids.json")
-    write_whole(ids_path, json.dumps(ids, ensure_ascii=False))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(ids_path) as ids_file, whole_file(args.out) as codes_file:  # neither is replaced before both fit
+        ids_file.write(json.dumps(ids, ensure_ascii=False).encode())
+        ids_file.flush()
+        np.save(codes_file, codes)
     print(f"{len(codes)} codes of {args.n_bits or model.n_bits} bits in {args.out}, their ids in {ids_path}")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hashret._lazy import require
+
 if TYPE_CHECKING:
     from hashret.data import Dataset
     from hashret.model import CrossModalHasher
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, compare, and with data measure what it costs."""
+    require("torch", extra="export")
     from hashret.model import CrossModalHasher
     from hashret.onnx.export import default_out, export_model
 

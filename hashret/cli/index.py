@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _index_folder(args: argparse.Namespace) -> None:
-    from hashret.cli._folder import open_folder, report
+    from hashret.cli._common import quoted
+    from hashret.cli._folder import open_folder, place_of, report
 
     given = [f"--{name}" for name in ("split", "splits", "strict") if getattr(args, name)]
     given += ["--modality text"] if args.modality == "text" else []
@@ -48,13 +49,13 @@ def _index_folder(args: argparse.Namespace) -> None:
     with open_folder(args, args.source) as index:
         for line in report(index.update(prune=args.prune)):
             print(line)
-        collection = index.collection
-        print(f"{len(collection)} items of {collection.n_bits} bits in {collection.path}")
-        print(f'search it with: hashret search {collection.path} "some words"')
+        collection, out = index.collection, place_of(args.source, args.out)
+        print(f"{len(collection)} items of {collection.n_bits} bits in {out}")
+        print(f'search it with: hashret search {quoted(out)} "some words"')
 
 
 def _index_data(args: argparse.Namespace) -> None:
-    from hashret.cli._common import open_split, readable
+    from hashret.cli._common import open_split, quoted, readable
     from hashret.engine import open_model
     from hashret.indexing import index_dataset
 
@@ -80,4 +81,4 @@ def _index_data(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
     ) as collection:
         print(f"{len(collection)} items of {collection.n_bits} bits in {args.out}")
-        print(f'search it with: hashret search {args.out} "some words"')
+        print(f'search it with: hashret search {quoted(args.out)} "some words"')

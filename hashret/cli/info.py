@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hashret.errors import CorruptError, InputError
+from hashret.cli._common import printable
+from hashret.errors import CorruptError, HashretError, InputError
 
 SUMMARY = "Describe a model, its ONNX export, a collection, a training run, or a file of codes."
 EXAMPLES = ("hashret info photos.hashret", "hashret info runs/flickr8k/model", "hashret info codes.npy --json")
@@ -27,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
         return
     width = max(map(len, content))
     for key, value in content.items():
-        print(f"{key:<{width}}  {value}")
+        print(f"{key:<{width}}  {printable(value)}")
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -35,15 +37,16 @@ def describe(path: Path) -> dict[str, Any]:
 
     Raises:
         InputError: there is nothing, or nothing of hashret's.
+        CorruptError: a file of it is damaged.
     """
     if not path.exists():
         raise InputError(f"there is nothing at {str(path)!r}; give a model, a collection, a run or a .npy file")
     if (path / "model.json").is_file():
-        return {"kind": "model", **_model(path)}
+        return {"kind": "model", **_sound(_model, path)}
     if (path / "export.json").is_file():
         return {"kind": "ONNX export", **_export(path)}
     if (path / "figures.json").is_file() or (path / "checkpoints").is_dir():
-        return {"kind": "training run", **_run(path)}
+        return {"kind": "training run", **_sound(_run, path)}
     if path.suffix == ".npy":
         return {"kind": "codes", **_codes(path)}
     if path.is_dir():
@@ -54,10 +57,21 @@ def describe(path: Path) -> dict[str, Any]:
     )
 
 
+def _sound(facts: Callable[[Path], dict[str, Any]], path: Path) -> dict[str, Any]:
+    """The facts that a directory's JSON gives, or a sentence where it lacks some."""
+    try:
+        return facts(path)
+    except HashretError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise CorruptError(
+            f"what {str(path)!r} says of itself is incomplete or damaged ({reason}); make it or fetch it again"
+        ) from error
+
+
 def _model(path: Path) -> dict[str, Any]:
     facts = _json(path / "model.json")
-    if not {"config", "fingerprint"} <= set(facts):
-        raise CorruptError(f"{str(path / 'model.json')!r} does not describe a model; save the model again")
     config = facts["config"]
     return {
         "n_bits": config["n_bits"],

@@ -9,6 +9,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hashret.cli._common import printable
 from hashret.engine import RUNTIMES, Engine
 from hashret.errors import InputError
 
@@ -101,10 +102,11 @@ def _rows(hits: CollectionHits) -> list[dict[str, Any]]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    width = max(len("id"), *(len(str(row["id"])) for row in rows))
+    ids = [printable(row["id"]) for row in rows]
+    width = max(len("id"), *map(len, ids))
     print(f"{'rank':>4}  {'bits':>4}  {'id':<{width}}  caption")
-    for row in rows:
-        print(f"{row['rank']:>4}  {row['distance']:>4}  {row['id']!s:<{width}}  {_caption(row)}")
+    for row, id in zip(rows, ids):
+        print(f"{row['rank']:>4}  {row['distance']:>4}  {id:<{width}}  {printable(_caption(row))}")
 
 
 def _caption(row: dict[str, Any]) -> str:

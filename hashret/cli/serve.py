@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     settings = Settings(
         token=token,
         read_only=args.read_only,
-        hosts=tuple(name.lower() for name in (*((*LOOPBACK, args.host) if local else ()), *args.allow_host)),
+        hosts=(*((*LOOPBACK, args.host) if local else ()), *args.allow_host),
         credits=args.credits,
         max_upload_bytes=_bytes(args.max_upload_mb),
         max_pixels=args.max_pixels,

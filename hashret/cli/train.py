@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, and say where the model is."""
-    from hashret.cli._common import open_data, readable
+    from hashret.cli._common import open_data, quoted, readable
     from hashret.evaluation.plots import curves, save
     from hashret.training import read_config, train
 
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"best epoch: {result.epoch} of stage {result.stage}, validation {value}")
     model = args.out / "model"
     print(f"the model is in {model}; measure it with:")
-    print(f"  hashret eval {model} --data {args.data} --splits {args.out / 'splits.json'} --split val")
+    splits = quoted(args.out / "splits.json")
+    print(f"  hashret eval {quoted(model)} --data {quoted(args.data)} --splits {splits} --split val")
     print("  (--split test is for the figure that you report: it is read once)")
 
 

@@ -10,10 +10,14 @@ losses or data sets.
 
 from __future__ import annotations
 
-from hashret.encoders.base import Encoded, Encoder, EncoderConfig
-from hashret.encoders.build import KINDS, build_encoder, load_encoder, save_encoder
-from hashret.encoders.cache import CachedFeatures, cached_prefix
-from hashret.encoders.providers import PROVIDERS, Provider
+from hashret._lazy import require
+
+require("torch", extra="learn")
+
+from hashret.encoders.base import Encoded, Encoder, EncoderConfig  # noqa: E402
+from hashret.encoders.build import KINDS, build_encoder, load_encoder, save_encoder  # noqa: E402
+from hashret.encoders.cache import CachedFeatures, cached_prefix  # noqa: E402
+from hashret.encoders.providers import PROVIDERS, Provider  # noqa: E402
 
 __all__ = [
     "KINDS",

@@ -27,7 +27,7 @@ def ready() -> None:
     try:
         import torchvision  # noqa: F401  (a build that fits this torch needs no help)
     except ModuleNotFoundError:
-        return  # then timm's own message says what is missing
+        return  # texts need none; who does says what is missing
     except RuntimeError:
         library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for schema in _SCHEMAS:

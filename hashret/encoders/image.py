@@ -29,6 +29,7 @@ from hashret.encoders.weights import Origin, load_pretrained, provider_state, re
 from hashret.errors import ConfigError, WeightsError
 
 _torchvision.ready()
+require("torchvision", extra="learn")  # of which timm would say no more than that it is not there
 timm = require("timm", extra="learn")
 require("timm.data", extra="learn")
 

@@ -7,8 +7,12 @@ methods that need no torch.
 
 from __future__ import annotations
 
-from hashret.feature_hasher.hasher import FeatureHasher
-from hashret.registry import Registry
+from hashret._lazy import require
+
+require("torch", extra="learn")
+
+from hashret.feature_hasher.hasher import FeatureHasher  # noqa: E402
+from hashret.registry import Registry  # noqa: E402
 
 __all__ = ["TRAINED", "FeatureHasher"]
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hashret._files import cache_home, locked
+from hashret._lazy import require
 from hashret.config import plain
 from hashret.data.files import is_folder
 from hashret.errors import StorageError
@@ -40,6 +41,7 @@ def default_model(*, cache_dir: str | Path | None = None, say: Callable[[str], N
         if not is_folder(Path(named)):
             raise StorageError(f"HASHRET_MODEL names {named!r}, which is no directory; give that of a model")
         return Path(named)
+    require("torch", extra="demo")  # which brings all that the default model is made of
     from hashret.training import read_config
 
     config = read_config(CONFIG)

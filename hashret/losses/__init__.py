@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hashret.config import build
-from hashret.losses.base import BatchOutputs, Dims, Keys, Loss, Need, PrefixLoss, Side
-from hashret.registry import Registry
+from hashret._lazy import require
+
+require("torch", extra="learn")
+
+from hashret.config import build  # noqa: E402
+from hashret.losses.base import BatchOutputs, Dims, Keys, Loss, Need, PrefixLoss, Side  # noqa: E402
+from hashret.registry import Registry  # noqa: E402
 
 __all__ = ["LOSSES", "BatchOutputs", "Dims", "Keys", "Loss", "Need", "PrefixLoss", "Side", "build_loss"]
 

@@ -7,12 +7,16 @@ optimisers, indexes or data sets.
 
 from __future__ import annotations
 
-from hashret.model.config import HeadConfig, MixerConfig, ModelConfig, RerankerConfig, TowerConfig
-from hashret.model.hasher import CrossModalHasher
-from hashret.model.outputs import TowerOutput, sign
-from hashret.model.rerankers import Projected, Reranker
-from hashret.model.rescoring import project_all, score_pairs
-from hashret.model.tower import Tower
+from hashret._lazy import require
+
+require("torch", extra="learn")
+
+from hashret.model.config import HeadConfig, MixerConfig, ModelConfig, RerankerConfig, TowerConfig  # noqa: E402
+from hashret.model.hasher import CrossModalHasher  # noqa: E402
+from hashret.model.outputs import TowerOutput, sign  # noqa: E402
+from hashret.model.rerankers import Projected, Reranker  # noqa: E402
+from hashret.model.rescoring import project_all, score_pairs  # noqa: E402
+from hashret.model.tower import Tower  # noqa: E402
 
 __all__ = [
     "CrossModalHasher",

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from hashret._lazy import require
 
-for _package in ("fastapi", "pydantic", "prometheus_client", "python_multipart", "uvicorn", "PIL"):
+for _package in ("fastapi", "pydantic", "prometheus_client", "python_multipart", "uvicorn", "httptools", "PIL"):
     require(_package, extra="server")
 
 from hashret.server.app import create_app  # noqa: E402

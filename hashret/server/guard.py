@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hashret.server.metrics import Metrics
 from hashret.server.problems import problem_response
-from hashret.server.settings import Settings
+from hashret.server.settings import Settings, host_name
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -49,6 +49,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
+        self._hosts = tuple(dict.fromkeys(map(host_name, settings.hosts)))
         self._clients: Counter[str] = Counter()
         self._room = _Room(_BODIES * max(settings.max_upload_bytes, settings.max_json_bytes))
 
@@ -58,6 +59,8 @@ class Guard:
             return
         started, status = time.perf_counter(), 500
         client = (scope.get("client") or ("unknown",))[0]
+        head_only = scope["method"] == "HEAD"
+        asked = {**scope, "method": "GET"} if head_only else scope  # what GET answers, without its body
         begun = False
         body: list[bytes] = []
 
@@ -67,24 +70,26 @@ class Guard:
                 status, begun = message["status"], True
                 own = {name for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(pair for pair in _HEADERS if pair[0] not in own)]
+            elif head_only and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         self._clients[client] += 1
         try:
             self._admit(scope, client)
-            await self._app(scope, await self._body(scope, receive, body, client), answer)
+            await self._app(asked, await self._body(scope, receive, body, client), answer)
         except _Refused as refused:
             if not begun:
                 headers = {"Retry-After": "1"} if refused.status in (429, 503) else {}
                 if refused.status in (408, 413, 429, 503):  # what is left of the body is not read
                     headers["Connection"] = "close"
-                await problem_response(refused.status, refused.detail, headers)(scope, receive, answer)
+                await problem_response(refused.status, refused.detail, headers)(asked, receive, answer)
         finally:
             self._room.give_back(client, sum(map(len, body)))
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(asked.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.answered(method, route, status, time.perf_counter() - started)
 
@@ -93,10 +98,9 @@ class Guard:
             raise _Refused(
                 429, f"this client has {self._settings.max_per_client} requests under way, which is as many as may"
             )
-        hosts = self._settings.hosts
-        if hosts and _host(scope) not in hosts:
+        if self._hosts and _host(scope) not in self._hosts:
             raise _Refused(
-                400, f"the header Host must name one of {', '.join(hosts)}; start the server with --allow-host"
+                400, f"the header Host must name one of {', '.join(self._hosts)}; start the server with --allow-host"
             )
 
     async def _body(self, scope: Scope, receive: Receive, parts: list[bytes], client: str) -> Receive:
@@ -179,6 +183,5 @@ def _host(scope: Scope) -> str:
     """The name in ``Host``, without the port."""
     for name, value in scope["headers"]:
         if name == b"host":
-            text: str = value.decode("latin-1").lower()
-            return text[: text.index("]") + 1] if text.startswith("[") and "]" in text else text.split(":")[0]
+            return host_name(value.decode("latin-1"))
     return ""

@@ -127,7 +127,8 @@ def status_of(error: HashretError) -> int:
 
 def _methods(app: FastAPI, path: str) -> list[str]:
     paths = app.openapi()["paths"]
-    return sorted(method.upper() for method in paths.get(path, {"get": None}))
+    known = {method.upper() for method in paths.get(path, ("get",))}
+    return sorted(known | {"HEAD"} if "GET" in known else known)
 
 
 def _sentence(entry: Any) -> str:

@@ -67,5 +67,16 @@ class Settings:
             raise InputError(f"encoder_threads must be at least 1, not {self.encoder_threads}")
         if not (self.batch_wait_ms >= 0 and self.thumbnail_bytes >= 0):
             raise InputError("batch_wait_ms and thumbnail_bytes must not be negative")
+        for host in self.hosts:
+            if not host_name(host) or not host.isascii() or set(host) & set("/@ "):
+                raise InputError(f"a host is a name or an address such as photos.example or fd00::1, and not {host!r}")
         if self.token is not None and not (self.token.strip() and self.token.isascii()):
             raise InputError("the token must be of ASCII letters, and not empty")
+
+
+def host_name(host: str) -> str:
+    """What ``Host`` holds, or somebody means by it, without the port: in small letters, an IPv6 address in brackets."""
+    host = host.lower()
+    if host.count(":") > 1 and not host.startswith("["):
+        return f"[{host}]"
+    return host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.split(":")[0]

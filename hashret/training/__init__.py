@@ -9,11 +9,16 @@ validation split only; the test split is never read here.
 
 from __future__ import annotations
 
-from hashret.training.config import DataConfig, RunConfig, Selection, Stage, read_config
-from hashret.training.pairs import PairFeatures
-from hashret.training.probe import ModalityReport, Probe, modality_probe, modality_report
-from hashret.training.run import TrainResult, train
-from hashret.training.trainer import Trainer
+from hashret._lazy import require
+
+require("torch", extra="learn")
+require("scipy", extra="learn")
+
+from hashret.training.config import DataConfig, RunConfig, Selection, Stage, read_config  # noqa: E402
+from hashret.training.pairs import PairFeatures  # noqa: E402
+from hashret.training.probe import ModalityReport, Probe, modality_probe, modality_report  # noqa: E402
+from hashret.training.run import TrainResult, train  # noqa: E402
+from hashret.training.trainer import Trainer  # noqa: E402
 
 __all__ = [
     "DataConfig",

@@ -7,7 +7,7 @@ import importlib
 import pytest
 
 from hashret import Collection, CrossModalHasher
-from hashret.errors import InputError
+from hashret.errors import InputError, StorageError
 
 pytest.importorskip("langchain_core", reason="pip install 'hashret[langchain]'")
 adapters = importlib.import_module("hashret.adapters.langchain")
@@ -32,6 +32,31 @@ def test_documents_are_found_by_a_models_codes(embeddings, tmp_path):
     store.collection.close()
     with Collection.open(tmp_path / "t.hashret") as collection:
         assert HashretVectorStore(collection, embeddings).get_by_ids(["c"])[0].page_content == "a black bar"
+
+
+class Failing:
+    """Embeddings of 32 dimensions whose service has an end."""
+
+    def embed_query(self, text):
+        return [1.0] * 32
+
+    def embed_documents(self, texts):
+        raise ConnectionError("no more today")
+
+
+def test_texts_that_cannot_be_stored_leave_no_collection(embeddings, tmp_path):
+    path = tmp_path / "t.hashret"
+    with pytest.raises(ConnectionError):
+        HashretVectorStore.from_texts(["a red circle"], Failing(), path=path)
+    with pytest.raises(InputError):
+        HashretVectorStore.from_texts(["a red circle"], embeddings, [{"n": object()}], path=path)
+    assert not list(tmp_path.iterdir())
+    store = HashretVectorStore.from_texts(["a red circle"], embeddings, path=path)
+    store.collection.close()
+    with pytest.raises(StorageError, match="exists"):
+        HashretVectorStore.from_texts(["a blue bar"], embeddings, path=path)
+    with Collection.open(path) as collection:
+        assert len(collection) == 1
 
 
 def test_photos_are_documents_too(world, embeddings):

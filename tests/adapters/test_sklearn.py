@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+import pickle
 
 import numpy as np
 import pytest
@@ -65,6 +67,16 @@ def test_it_works_in_a_pipeline(data):
     assert clone(pipeline[0]).get_params() == {"n_bits": None, "n_neighbors": 5, "radius": 1.0}
 
 
+def test_a_fitted_one_can_be_copied_and_stored(data):
+    codes, queries, _, _ = data
+    fitted = HammingNeighbors(n_neighbors=7, n_bits=N_BITS).fit(codes)
+    for again in (pickle.loads(pickle.dumps(fitted)), copy.deepcopy(fitted)):
+        for ours, theirs in zip(again.kneighbors(queries), fitted.kneighbors(queries)):
+            assert (ours == theirs).all()
+        assert again.index_.n_bits == N_BITS and again.n_features_in_ == codes.shape[1]
+    assert not hasattr(copy.deepcopy(HammingNeighbors()), "index_")
+
+
 def test_wrong_input_is_told(data):
     from sklearn.exceptions import NotFittedError
 
@@ -80,3 +92,6 @@ def test_wrong_input_is_told(data):
         fitted.kneighbors(n_neighbors=200)
     with pytest.raises(CodeError):
         fitted.kneighbors(queries[:, :3])
+    for radius in (float("nan"), float("inf"), -0.5):
+        with pytest.raises(InputError, match="radius"):
+            fitted.radius_neighbors(queries, radius)

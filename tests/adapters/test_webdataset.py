@@ -133,6 +133,17 @@ def test_what_cannot_be_read_is_told(world, tmp_path):
     assert not any(path.name.startswith("half") for path in (tmp_path / "cache").rglob("*"))
 
 
+def test_a_picture_that_cannot_be_read_leaves_no_shards(world, tmp_path):
+    pictures = shutil.copytree(world.folder, tmp_path / "pictures", ignore=shutil.ignore_patterns("run", "*.hashret"))
+    dataset = open_dataset(pictures / "captions.jsonl")
+    (pictures / "30.png").rename(pictures / "gone")
+    with pytest.raises(DataError, match=r"30\.png"):
+        write_shards(dataset, tmp_path / "shards", per_shard=10)
+    assert not list((tmp_path / "shards").iterdir())
+    (pictures / "gone").rename(pictures / "30.png")
+    assert len(write_shards(dataset, tmp_path / "shards", per_shard=10)) == 5
+
+
 def test_shards_are_not_written_over(world, tmp_path):
     dataset = open_dataset(world.captions)
     with pytest.raises(InputError, match="per_shard"):
@@ -140,3 +151,4 @@ def test_shards_are_not_written_over(world, tmp_path):
     write_shards(dataset, tmp_path / "shards")
     with pytest.raises(StorageError, match="already"):
         write_shards(dataset, tmp_path / "shards")
+    assert len(open_dataset(tmp_path / "shards")) == len(dataset)

@@ -50,6 +50,8 @@ def test_plain_data_builds_the_same_again(outer):
 
 def test_a_number_without_a_dot_is_still_a_number():
     assert build(Inner, {"rate": "1e-4"}).rate == 1e-4  # YAML 1.1 reads 1e-4 as a string
+    with pytest.raises(ConfigError, match="must be a number"):
+        build(Inner, {"rate": 10**400})
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,12 @@ def test_overrides_walk_mappings_and_named_lists():
         ("seed.deep=1", "plain value"),
         ("seed.deep.er=1", "nothing lies below"),
         ("seed=[1", "not valid YAML"),
+        ("seed=2020-13-45", "not valid YAML.*month"),
+        ("seed=!!int abc", "not valid YAML.*abc"),
+        ("seed=!!bool abc", "not valid YAML"),
+        ("seed=!!timestamp abc", "not valid YAML"),
+        ("seed=" + "[" * 5000, "not valid YAML"),
+        ("stages.².lr=1", "no entry '²'"),
     ],
 )
 def test_overrides_that_lead_nowhere_are_told(setting, sentence):
@@ -103,6 +111,8 @@ def test_overrides_that_lead_nowhere_are_told(setting, sentence):
     ("content", "sentence"),
     [
         (b"a: [", "not valid YAML"),
+        (b"a: 2020-13-45", "not valid YAML.*month"),
+        (b"a: " + b"[" * 5000 + b"]" * 5000, "not valid YAML"),
         (b"a: {b: 1, c: 2, b: 3}", "the key 'b' comes twice"),
         (b"a: 1\n'a': 2", "the key 'a' comes twice"),
         (b"- 1", "must hold a mapping"),

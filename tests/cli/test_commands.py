@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,9 +168,10 @@ def test_info_of_codes_is_json(world, run_cli, tmp_path):
 
 
 def test_the_test_split_of_a_run_is_read_once(world, run_cli, tmp_path, monkeypatch):
-    run = tmp_path / "run"
+    run = tmp_path / "a run"
     cache = ("--cache", world.folder / "cache")
-    assert run_cli("train", world.config, "--data", world.captions, "--out", run, *cache)[0] == 0
+    code, out, _ = run_cli("train", world.config, "--data", world.captions, "--out", run, *cache)
+    assert code == 0 and f"hashret eval '{run}/model' --data {world.captions} --splits '{run}/splits.json'" in out
     arguments = ("eval", run / "model", "--data", world.captions, *cache)
     assert run_cli(*arguments, "--split", "val")[0] == 0
     assert run_cli(*arguments)[0] == 0
@@ -190,3 +194,51 @@ def test_dead_rows_are_removed(tmp_path, run_cli):
     assert code == 0 and out.startswith("3,000 dead rows removed, 3,000 items left; ")
     assert run_cli("compact", path)[1] == "0 dead rows removed, 3,000 items left; 0 bytes freed\n"
     assert run_cli("compact", tmp_path / "none")[0] == 2
+
+
+def test_ids_and_captions_cannot_steer_the_terminal(tmp_path, run_cli):
+    ids, path = ["a\x1b[2Jb", "c\nd", "e\u202ef", "g\u3000犬"], tmp_path / "c.hashret"
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(np.zeros((4, 2), np.uint8), ids, [{"captions": ["h\x9bi\nj"]}] * 4)
+    out = run_cli("search", path, "--id", ids[1])[1]
+    assert all(id in out for id in (r" a\x1b[2Jb  ", r" c\nd  ", r" e\u202ef  "))
+    assert "g\u3000犬" in out and out.count(r"h\x9bi\nj") == 4 and len(out.splitlines()) == 5
+
+
+@pytest.mark.parametrize("command", [[], ["search", "--help"], ["search", "{path}", "--id", "0", "--json"]])
+def test_a_reader_that_leaves_early_is_no_failure_and_a_full_disk_is_told(tmp_path, command):
+    path = tmp_path / "c.hashret"
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(np.zeros((1, 2), np.uint8))
+    whole = [sys.executable, "-m", "hashret", *(part.format(path=path) for part in command)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as gone:  # noqa: PTH123
+        left = subprocess.run(whole, stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (left.returncode, left.stderr) == (0, "")
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("wb") as full:
+            told = subprocess.run(whole, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert told.returncode == 2
+        assert told.stderr.startswith("hashret: the output cannot be written: No space left")
+        assert len(told.stderr.splitlines()) == 1  # Python says nothing more at the exit
+
+
+def test_codes_are_kept_where_their_ids_cannot_be_written(world, run_cli, tmp_path):
+    out = tmp_path / "codes.npy"
+    arguments = ("encode", world.model, "--data", world.captions, "--split", "test", "--out", out)
+    assert run_cli(*arguments, "--n-bits", 16)[0] == 0
+    before = out.read_bytes()
+    (tmp_path / "codes.ids.json").unlink()
+    (tmp_path / "codes.ids.json").mkdir()
+    code, _, err = run_cli(*arguments)
+    assert (code, "codes.ids.json' cannot be written" in err) == (2, True)
+    assert out.read_bytes() == before
+
+
+def test_hints_can_be_typed_as_they_are_printed(world, run_cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(world.model, "my model")
+    data = ("--data", world.captions, "--split", "test")
+    assert "hashret search 'my photos' \"" in run_cli("index", "my model", *data, "--out", "my photos")[1]
+    assert 'hashret search ./-dash "' in run_cli("index", "my model", *data, "--out=-dash")[1]

@@ -53,6 +53,7 @@ def test_a_second_run_reports_what_is_gone_and_prunes_it(photos, run_cli):
         (["{photos}", "--n-bits", "64"], "32"),
         (["{photos}", "--out", "{collection}"], "not made from a folder"),
         (["{photos}", "--out", "{photos}/notes.txt"], "notes.txt"),
+        (["{photos}", "--out", "{empty}"], "empty/photos.hashret"),
         (["{model}", "--data", "{photos}"], "--out"),
         (["{model}", "--data", "{photos}", "--prune"], "belong to a folder"),
     ],
@@ -65,6 +66,17 @@ def test_wrong_input_is_told_and_nothing_is_made(world, photos, tmp_path, run_cl
     assert code == 2
     assert sentence in err
     assert not list(tmp_path.glob("*.hashret"))
+
+
+def test_names_of_files_and_folders_are_printed_safely(photos, tmp_path, run_cli):
+    (photos / "0.png").rename(photos / "0\x1b[2J.png")
+    (photos / "a.tx\x1b[2Jt").touch()
+    odd = photos.rename(tmp_path / "my photos")
+    out = run_cli("index", odd)[1]
+    assert "hashret search 'my photos.hashret' \"" in out and r"(.tx\x1b[2jt 1, .txt 1)" in out
+    (odd / "0\x1b[2J.png").unlink()
+    out = run_cli("index", odd)[1]
+    assert r"still in the collection: 0\x1b[2J.png; --prune" in out and "\x1b" not in out
 
 
 def test_credits_are_kept_and_shown(world, photos, tmp_path, run_cli):

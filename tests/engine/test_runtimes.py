@@ -119,6 +119,20 @@ def test_the_command_searches_where_torch_cannot_be_imported(world, model):
     assert np.array_equal([hit["distance"] for hit in found], hits.distances[0])
 
 
+def test_the_command_encodes_where_torch_cannot_be_imported(world, model, tmp_path):
+    query = ["--data", str(world.captions), "--split", "test", "--out", str(tmp_path / "c.npy")]
+    command = [sys.executable, "-c", SEARCH, "encode", str(model), *query]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    pictures = [world.folder / f"{number}.png" for number in range(32, 48)]
+    assert np.array_equal(np.load(tmp_path / "c.npy"), open_model(model).encode_images(pictures))
+
+
+def test_a_directory_that_is_not_there_is_told_before_what_to_install(world, monkeypatch):
+    monkeypatch.setattr(engine_module, "available", lambda module: False)
+    with pytest.raises(StorageError, match=r"there is no directory '.*nowhere'"):
+        open_model(world.folder / "nowhere")
+
+
 def test_the_command_reports_what_it_costs(world, tmp_path, capsys):
     command = ["export", str(world.model), "--onnx", "--int8", "--out", str(tmp_path / "small")]
     assert main([*command, "--data", str(world.captions), "--split", "val"]) == 0

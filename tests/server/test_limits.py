@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 
 import httpx
@@ -116,7 +117,8 @@ def test_work_whose_time_is_over_leaves_its_reader(plain):
 
     def work(reader):
         try:
-            reader._session.catalogue.query(minutes)
+            with reader._session.reading():  # what is not within a reading is not stopped
+                reader._session.catalogue.query(minutes)
         except StorageError as error:
             raised.append(error)
             raise
@@ -147,6 +149,32 @@ def test_a_foreign_host_is_refused(api):
     assert "Host" in problem(api.get("/api/collection", headers={"Host": "evil.example"}), 400)
     assert "--allow-host" in problem(api.get("/api/collection", headers={"Host": "evil.example"}), 400)
     assert api.get("/api/collection", headers={"Host": "127.0.0.1:8000"}).status_code == 200
+
+
+def test_hosts_are_known_as_they_are_given(serve, plain):
+    hosts = ("photos.example:8443", "fd00::1", "[::1]:80", "Shapes.Example")
+    with serve(plain.path, Settings(hosts=hosts)) as client:
+        for host in (*hosts, "photos.example", "[fd00::1]:8000", "[::1]", "shapes.example:8000"):
+            assert client.get("/health", headers={"Host": host}).status_code == 200, host
+        told = problem(client.get("/health", headers={"Host": "[fd00::2]"}), 400)
+        assert "photos.example, [fd00::1], [::1], shapes.example;" in told
+    for wrong in ("", "http://photos.example", "photös.example", ":80"):
+        with pytest.raises(InputError, match=re.escape(repr(wrong))):
+            Settings(hosts=(wrong,))
+
+
+@pytest.mark.parametrize("path", ["/", "/page.js", "/health", "/api/item?id=s1", "/api/thumbnail?id=s1", "/nothing"])
+def test_head_is_get_without_its_body(api, path):
+    whole, head = api.get(path), api.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers == whole.headers
+    assert int(head.headers["content-length"]) == len(whole.content) > 0
+
+
+def test_head_is_allowed_where_get_is(api):
+    assert (api.head("/api/search/text").status_code, api.head("/api/search/text").headers["allow"]) == (405, "POST")
+    assert api.delete("/api/item").headers["allow"] == "GET, HEAD"
+    assert 'method="HEAD",route="/health",status="200"' in api.get("/metrics").text
 
 
 def test_settings_are_checked():

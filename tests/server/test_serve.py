@@ -119,12 +119,17 @@ def test_a_port_that_is_taken_and_a_collection_that_is_not_there(path, run_cli, 
     assert run_cli("serve", path, "--max-queue", 0)[0] == 2
     assert run_cli("serve", path, "--max-upload-mb", "nan")[0] == 2
     assert run_cli("serve", path, "--host", "a..b", "--read-only")[0] == 2
+    code, _, err = run_cli("serve", path, "--allow-host", "http://photos.example")
+    assert (code, "such as photos.example" in err) == (2, True)
 
 
 def test_any_loopback_address_and_a_name_in_capitals_are_answered(path, start):
-    with start(path, "--host", "127.0.0.2", "--allow-host", "Photos.Example") as served:
+    with start(path, "--host", "127.0.0.2", "--allow-host", "Photos.Example:80", "--allow-host", "fd00::1") as served:
         assert httpx.get(f"{served.address}health").status_code == 200
-        assert httpx.get(f"{served.address}health", headers={"Host": "photos.example"}).status_code == 200
+        with httpx.Client(base_url=served.address) as client:  # one connection: nothing is left of an answer to HEAD
+            for host in ("photos.example", "photos.example:8443", "[fd00::1]:8000"):
+                for method in ("HEAD", "GET"):
+                    assert client.request(method, "/health", headers={"Host": host}).status_code == 200
 
 
 def test_reading_needs_no_torch(path, start):
