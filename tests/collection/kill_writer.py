@@ -209,6 +209,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where the collections are made; a temporary directory without")
     args = parser.parse_args()
     os.environ["HASHRET_BACKEND"] = "numpy"  # threads of a compiled back end would not survive the forks
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(dir=args.out))
     try:
         counts = run(args.kills, args.seed, place)
