@@ -91,10 +91,16 @@ def _command(name: str, rest: list[str]) -> None:
 def _told(error: OSError) -> str:
     """A refusal of the system as a sentence; the output has no file name."""
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     if error.filename is not None:
-        return f"{str(error.filename)!r}: {reason}; name another path, or give the right to use this one"
-    full = error.errno == errno.ENOSPC
-    return f"the output cannot be written: {reason}; make room, or name another place" if full else reason
+        reason = f"{str(error.filename)!r}: {reason}"
+    elif full:
+        reason = f"the output cannot be written: {reason}"
+    if full:
+        return f"{reason}; make room, or name another place"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{reason}; give the right to use it, or name another path"
+    return reason
 
 
 def _refuse(sentence: str) -> int:

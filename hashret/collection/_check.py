@@ -40,6 +40,7 @@ def check_ids(ids: Any, *, count: int | None = None) -> Ids:
     """
     if isinstance(ids, str | int | np.integer):
         ids = [ids]
+    given = _size(ids)
     if isinstance(ids, range) and count is not None:
         ids = ids[: count + 1]
     whole = _integers(ids) if isinstance(ids, np.ndarray | range) else None
@@ -51,7 +52,7 @@ def check_ids(ids: Any, *, count: int | None = None) -> Ids:
         ids = list(ids if count is None else islice(ids, count + 1))  # they may have no end
     checked = whole if whole is not None else _mixed(ids if isinstance(ids, list) else ids.tolist())
     if count is not None and len(checked) != count:
-        given = len(checked) if len(checked) < count or isinstance(ids, np.ndarray) else "more"
+        given = given if given is not None else len(checked) if len(checked) < count else "more"
         raise InputError(f"{count} codes need {count} ids, and {given} were given")
     return checked
 
@@ -140,6 +141,15 @@ def integer_checksums(ids: npt.NDArray[np.int64]) -> list[int]:
     return signed
 
 
+def _size(ids: Any) -> int | str | None:
+    try:
+        return len(ids)
+    except OverflowError:  # of a range
+        return "more"
+    except TypeError:  # of an iterator, and of what is refused
+        return None
+
+
 def _integers(ids: npt.NDArray[Any] | range) -> npt.NDArray[np.int64] | None:
     if isinstance(ids, range):
         if len(ids) and not (min(ids[0], ids[-1]) >= INT_MIN and max(ids[0], ids[-1]) <= INT_MAX):
@@ -206,10 +216,10 @@ def _text(entry: Any, position: int) -> str | None:
         raise InputError(f"the keys of metadata must be str, and entry {position} has {odd!r}")
     try:
         text = _ENCODER.encode(entry)
-        if not _NESTS.isdisjoint(map(type, entry.values())):
-            _check_keys(entry, position)
     except (TypeError, ValueError, RecursionError) as error:  # ValueError: NaN, or a circle
         raise InputError(f"the metadata entry {position} cannot be stored as JSON: {error}") from error
+    if text.find("{", 1) > 0:
+        _check_keys(entry, position)
     if len(text) > MAX_DEPTH and text.count("{") + text.count("[") > MAX_DEPTH and _depth(entry) > MAX_DEPTH:
         raise InputError(f"the metadata entry {position} is nested deeper than {MAX_DEPTH}; make it flatter")
     return text
@@ -235,7 +245,7 @@ def _check_keys(value: Any, position: int) -> None:
             if not isinstance(key, str):
                 raise InputError(f"the keys of metadata must be str, and entry {position} has {key!r} within")
             _check_keys(inner, position)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | np.ndarray):
         for inner in value:
             _check_keys(inner, position)
 
@@ -254,5 +264,4 @@ def _depth(value: Any) -> int:
 
 
 _CRC_TABLE = np.array([crc32(bytes([byte]), 0xFFFFFFFF) ^ 0xFFFFFFFF for byte in range(256)], np.uint32)
-_NESTS = frozenset({dict, list, tuple})
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain)

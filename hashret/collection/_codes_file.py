@@ -123,6 +123,10 @@ class CodesFile:
                 _write(file.fileno(), header.pack(), 0)
                 os.fsync(file.fileno())
             sync_directory(path.parent)
+        except FileExistsError as error:
+            raise StorageError(
+                f"{path} is there already and is not this collection's, so that nothing was changed; move it away"
+            ) from error
         except OSError as error:
             raise cannot_write(path, error) from error
         return cls(path, writable=True)

@@ -19,6 +19,7 @@ NAME = "catalogue.sqlite"
 VERSION = 1
 APPLICATION_ID = 0x48534852
 
+_INHERITED: set[tuple[int, int]] = set()  # catalogues that were open when this process was forked
 _BUSY_S = 30.0
 _LOG_BYTES = 1 << 26
 _LOG = logging.getLogger(__name__)
@@ -40,6 +41,12 @@ class Database:
         self._fixed: tuple[int, ...] | None = None  # opened as a file that nobody changes; see _open_fixed
         if not self.path.is_file():
             raise no_collection(directory)
+        self._file = _identity(self.path)
+        if self._file in _INHERITED:
+            raise StorageError(
+                f"{directory} was open when this process was forked, and SQLite cannot open it here again; close it "
+                "before forking, or start processes with the method 'spawn'"
+            )
         with self._errors():
             self._connection = self._connect("rw" if writable else "ro")
         try:
@@ -59,8 +66,10 @@ class Database:
         """Never close the connection, for a forked child.
 
         SQLite's locks do not pass to a child, so that its connection takes itself for the last one and removes the
-        log that the parent writes. Deallocating it would be closing it.
+        log that others write; deallocating it would be closing it. As SQLite takes the locks for its own as long as it
+        has the connection, the file cannot be opened by another one here either.
         """
+        _INHERITED.add(self._file)
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
 
     # transactions
@@ -265,6 +274,11 @@ def no_collection(directory: Path) -> StorageError:
     return StorageError(
         f"there is no collection at {directory} (no {NAME} in it); make one with hashret index, or Collection.create"
     )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -90,8 +90,8 @@ class Session:
                 raise StorageError(f"{self.path} is open for reading; open it with mode='w' to change it")
             if self._lock is None or not self._lock.guards(self.path / LOCK):
                 raise StorageError(
-                    f"{self.path} was moved or replaced since it was opened, and nothing was written; close it and "
-                    "open it where it is now"
+                    f"{self.path} (or its file {LOCK!r}) was moved or replaced since it was opened, and nothing was "
+                    "written; close it and open it where it is now"
                 )
             try:
                 with self.catalogue.writing():
@@ -120,9 +120,11 @@ class Session:
         """Another session that stays at the state of now."""
         with self.reading():  # refuses a closed session
             other = Session(self.path, mode="r", pinned=True)
-        if other.about.number != self.about.number:
+        try:
+            self._check_same(other.about)
+        except StorageError:
             other.close()
-            raise StorageError(f"{self.path} holds another collection since it was opened; close it and open it again")
+            raise
         return other
 
     def refresh(self) -> bool:
@@ -164,6 +166,8 @@ class Session:
     def _inherit(self) -> None:
         """In a forked child: it may only be closed, and whoever held the mutex did not come along."""
         self._mutex, self._gate = threading.RLock(), threading.Lock()
+        if self._closed:
+            return
         self.catalogue.keep_open()
         if self._lock is not None:
             self._lock.release()
@@ -187,9 +191,19 @@ class Session:
 
     def _reopen(self) -> None:
         fresh = Catalogue(self.path)
+        try:
+            fresh.check_schema()
+            self._check_same(_create.about(fresh))
+        except BaseException:
+            fresh.close()
+            raise
         self.view.close()
         self.catalogue.close()
         self.catalogue, self.view = fresh, View(self.path, fresh, writable=False)
+
+    def _check_same(self, about: _create.About) -> None:
+        if about.number != self.about.number:
+            raise StorageError(f"{self.path} holds another collection since it was opened; close it and open it again")
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
@@ -228,8 +242,8 @@ class Session:
             raise StorageError(f"the collection {self.path} is closed; open it again with Collection.open")
         if self._pid != os.getpid():
             raise StorageError(
-                f"the collection {self.path} was opened in process {self._pid}, and this is its child; "
-                "open it again here with Collection.open"
+                f"the collection {self.path} was opened in process {self._pid}, and this is its child; close it "
+                "before forking and open it in each process, or start processes with the method 'spawn'"
             )
 
     def _no_codes(self) -> CorruptError:

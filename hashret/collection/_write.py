@@ -102,7 +102,7 @@ def _may_go(path: Path, number: bytes) -> bool:
             return parse_header(file.read(HEADER_BYTES), path).number == number
     except (CorruptError, FileNotFoundError):
         return True
-    except VersionError:
+    except (VersionError, OSError):  # of a later version, a folder, or somebody else's
         return False
 
 

@@ -203,7 +203,7 @@ class Collection:
 
         Args:
             queries: (Q, n_bytes) uint8 codes; a single one (n_bytes,) gives a one-row result.
-            k: hits of a query; may exceed the number of items.
+            k: hits of a query; may exceed the number of items, up to 2^24 empty places in all.
             where: a filter on metadata, such as ``{"year": {"gte": 2019}}``. Operators on a field: eq (also
                 ``{"year": 2019}``), ne, gt, gte, lt, lte, in, contains, exists, not. Between filters: and, or, not.
                 ``"camera.make"`` walks into an object.

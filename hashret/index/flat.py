@@ -143,7 +143,7 @@ class FlatIndex:
 
         Args:
             queries: (Q, n_bytes) uint8; a single query (n_bytes,) gives a one-row result.
-            k: hits of a query, at least 1; may exceed N.
+            k: hits of a query, at least 1; may exceed N, up to 2^24 empty places in all.
             mask: (N,) bool or bitarray, True = may be found.
             radius: largest distance that counts, inclusive.
 

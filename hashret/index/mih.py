@@ -159,7 +159,7 @@ class MIHIndex:
             rest = search_checked(
                 codes[tables.count :],
                 queries[probed],
-                k,
+                min(k, len(codes) - tables.count),
                 n_bits=self.n_bits,
                 mask=None if mask is None else mask[tables.count :],
                 radius=limit,

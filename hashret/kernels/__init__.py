@@ -155,7 +155,7 @@ def search(
     Args:
         codes: (N, n_bytes) uint8; may be read-only and memory-mapped.
         queries: (Q, n_bytes) uint8; a single query (n_bytes,) gives a one-row result.
-        k: hits of a query, at least 1; may exceed N.
+        k: hits of a query, at least 1; may exceed N, up to 2^24 empty places in all.
         n_bits: width.
         mask: (N,) bool or bitarray, True = may be found.
         radius: largest distance that counts, inclusive.

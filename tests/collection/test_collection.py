@@ -159,18 +159,6 @@ def test_a_closed_collection_says_so(path, codes):
             use()
 
 
-def test_a_forked_child_is_told_to_open_it_again(path):
-    with Collection.create(path, n_bits=16) as collection:
-        child = os.fork()
-        if child == 0:
-            try:
-                len(collection)
-            except StorageError as error:
-                os._exit(0 if "open it again" in str(error) else 1)
-            os._exit(2)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 def test_compaction_keeps_content_order_and_readers(path, codes, nearest):
     data = codes(5000)
     with Collection.create(path, n_bits=16) as collection, Collection.open(path) as reader:

@@ -100,3 +100,28 @@ def test_a_child_is_told_while_another_thread_of_its_parent_writes(path, codes):
             stop.set()
             writer.join()
         assert collection.verify().rows == len(collection)
+
+
+def test_what_was_open_cannot_be_opened_in_a_child_and_what_was_closed_can(path, codes, tmp_path):
+    """SQLite would take its parent's locks for its own, and write over what others have written meanwhile."""
+    with Collection.create(tmp_path / "closed", n_bits=16) as closed:
+        closed.add(codes(4))
+
+    def look():
+        for mode in ("r", "w"):
+            with pytest.raises(
+                StorageError, match="was open when this process was forked|is open for writing in process"
+            ):
+                Collection.open(path, mode=mode)
+        with Collection.open(tmp_path / "closed", mode="w") as again:
+            again.add(codes(1))
+            assert len(again.snapshot()) == len(again)
+
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(3))
+        assert in_a_child(look) == 0
+        collection.close()
+        assert in_a_child(lambda: None if len(Collection.open(path, mode="w")) == 3 else 1) == 0
+    with Collection.open(path) as reader:
+        assert in_a_child(look) == 0
+        assert reader.verify().rows == 3

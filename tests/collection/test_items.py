@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import itertools
 import sqlite3
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -69,15 +70,22 @@ def test_ids_and_metadata_come_back_as_they_were_given(path, codes):
         (["a\0", "b", "c"], None, "NUL"),
         (["\ud800", "b", "c"], None, "surrogate"),
         (["a", "b"], None, "3 codes need 3 ids, and 2 were given"),
+        ([1, 2, 3, 4, 5], None, "3 codes need 3 ids, and 5 were given"),
         (itertools.count(7), None, "3 codes need 3 ids, and more were given"),
-        (range(10**15), None, "3 codes need 3 ids, and more were given"),
+        (range(10**15), None, "3 codes need 3 ids, and 1000000000000000 were given"),
         (b"abc", None, "not bytes"),
         ({"a", "b", "c"}, None, "a set has none"),
         ([7, 8, 9], [{}, {}], "3 codes need 3 metadata"),
         ([7, 8, 9], [{}, {}, {"a": float("nan")}], "entry 2"),
         ([7, 8, 9], [{}, {}, {"a": object()}], "no JSON value"),
         ([7, 8, 9], [{}, {}, {1: 2}], "keys of metadata"),
-        ([7, 8, 9], [{}, {}, {"a": [{1: "x", "1": "y"}]}], "keys of metadata must be str, and entry 2 has 1 within"),
+        (
+            [7, 8, 9],
+            [{}, {}, {"a": [{1: "x", "1": "y"}]}],
+            "^the keys .* must be str, and entry 2 has 1 within",
+        ),
+        ([7, 8, 9], [{}, {}, {"a": OrderedDict({1: 2, "1": 3})}], "^the keys of metadata must be str"),
+        ([7, 8, 9], [{}, {}, {"a": np.array([{1: 2}], object)}], "^the keys of metadata must be str"),
         ([7, 8, 9], [{}, {}, {"a": np.datetime64("2020-01-01", "ns")}], "datetime64 is no JSON value"),
         ([7, 8, 9], [{}, {}, np.array([1, 2])], "must be a dict"),
         ([7, 8, 9], [{}, {}, {"a": "x\0"}], "NUL"),

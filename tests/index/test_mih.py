@@ -158,6 +158,16 @@ def test_threads_that_search_first_together_build_the_tables_once(monkeypatch):
     assert all((found.rows == hits[0].rows).all() for found in hits)
 
 
+def test_a_large_k_beside_few_codes_that_came_later(monkeypatch):
+    index = MIHIndex(64)
+    index.add(np.random.default_rng(0).integers(0, 256, (40_000, 8), dtype=np.uint8))
+    index.build()
+    index.add(index.codes[:10].copy())
+    queries = index.codes[:900]
+    hits = index.search(queries, 20_000, radius=2)
+    assert hits.rows[3].tolist()[:2] == [3, 40_003] and (hits.rows[:, 2:] == -1).all()
+
+
 def test_the_tables_stay_small():
     assert mih_tables.plan(10_000_000, n_bits=64).widths == (22, 21, 21)
     rng = np.random.default_rng(1)
