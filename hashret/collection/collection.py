@@ -32,6 +32,7 @@ class Collection:
     Made by ``Collection.create`` and ``Collection.open``. A method that changes something returns when the change is
     on the disk. A reader sees the newest committed state at each call, and one state throughout a call; ``snapshot``
     keeps one state for several calls. Calls from several threads wait for each other; only ``interrupt`` does not wait.
+    A forked child can neither use nor open what its parent has open: close it before forking, or spawn.
     """
 
     def __init__(self, session: Session) -> None:
