@@ -174,6 +174,7 @@ def test_head_is_get_without_its_body(api, path):
 def test_head_is_allowed_where_get_is(api):
     assert (api.head("/api/search/text").status_code, api.head("/api/search/text").headers["allow"]) == (405, "POST")
     assert api.delete("/api/item").headers["allow"] == "GET, HEAD"
+    assert api.head("/health").status_code == 200
     assert 'method="HEAD",route="/health",status="200"' in api.get("/metrics").text
 
 
