@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import hashret
 from hashret._files import write_whole
 from hashret.evaluation.figures import system_name
+
+_PLACES = ("--work", "--out", "--cache", "--runs")
 
 
 def machine(*packages: str) -> dict[str, Any]:
@@ -31,6 +35,20 @@ def machine(*packages: str) -> dict[str, Any]:
     if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
         facts["scheduling"] = "real time, ahead of what else runs"  # as by chrt -f, on a machine that is busy
     return {**facts, **versions}
+
+
+def command_given() -> str:
+    """The command line, without the folders of this machine and the options that say where files lie."""
+    shown = ["python", f"benchmarks/{Path(sys.argv[0]).name}"]
+    rest = iter(sys.argv[1:])
+    for argument in rest:
+        name, equals, _ = argument.partition("=")
+        if name in _PLACES:
+            if not equals:
+                next(rest, None)
+        else:
+            shown.append(argument if argument.startswith("-") or "/" not in argument else Path(argument).name)
+    return shlex.join(shown)
 
 
 def load_state(path: Path, *, key: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from _machine import command_given
 from _systems_cells import Cell, Overrides
 
 from hashret._files import write_whole
@@ -44,7 +45,11 @@ def write_tables(
     systems = [line for row in rows for line in _lines(cells, row)]
     at_one = {cell: found for cell, found in cells.items() if (cell.n_bits, cell.seed) == (n_bits, seed)}
     claims = [claim for system in dict.fromkeys(row.system for row in rows) for claim in _claims(at_one, runs, system)]
-    write_figures(out, {"systems": systems, "claims": claims, "scale of epochs": scale, "missing": missing})
+    write_figures(
+        out,
+        {"systems": systems, "claims": claims, "scale of epochs": scale, "missing": missing},
+        command=command_given(),
+    )
     lines = [
         "# Systems on equal pairs",
         "",

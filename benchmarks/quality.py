@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -57,6 +56,7 @@ def main() -> None:
         os.environ.setdefault(name, str(args.threads))
 
     import torch
+    from _machine import command_given
     from _quality_cells import CCA_FLOAT, NESTED, OWN, UNLABELLED, Cell, kept, run
     from _quality_data import load
     from _quality_tables import write
@@ -105,7 +105,7 @@ def main() -> None:
         done.append(known or run(work, cell, data))
         took = "kept" if known else f"{time.perf_counter() - begun:.1f} s"
         print(f"[{number}/{len(cells)}] {cell.name}: {took}", flush=True)
-    command = f"python benchmarks/quality.py {shlex.join(_public(sys.argv[1:]))}"
+    command = command_given()
     page = write(out, data, done, command=command, split=args.split)
     write_whole(page.with_suffix(".json"), json.dumps({"command": command, "cells": done}, indent=1) + "\n")
     print(page.read_text(encoding="utf-8"))
@@ -116,20 +116,6 @@ def _numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"give whole numbers, such as 64,256, and not {text!r}") from None
-
-
-def _public(arguments: list[str]) -> list[str]:
-    """The arguments without the folders of this machine, nor what says where files go."""
-    shown = []
-    rest = iter(arguments)
-    for argument in rest:
-        name, equals, _ = argument.partition("=")
-        if name in ("--work", "--out", "--cache"):
-            if not equals:
-                next(rest, None)
-        else:
-            shown.append(Path(argument).name if Path(argument).is_absolute() else argument)
-    return shown
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from hashret._text import is_text
 from hashret.errors import InputError
 
 Id = str | int
@@ -98,7 +99,7 @@ def check_metadata(metadata: Any, *, count: int) -> list[str | None] | None:
         raise InputError(f"{count} codes need {count} metadata, and {len(metadata)} were given")
     texts = [_text(entry, position) for position, entry in enumerate(metadata)]
     together = "\n".join([text for text in texts if text is not None])
-    if ("\\u0000" in together and _NUL.search(together)) or not encodes(together):
+    if ("\\u0000" in together and _NUL.search(together)) or not is_text(together):
         for position, text in enumerate(texts):
             _refuse_letters(text or "", position)
     return texts if together else None
@@ -176,7 +177,7 @@ def _mixed(ids: list[Any]) -> Ids:
         try:
             together.encode()
         except UnicodeEncodeError:
-            bad = next(id for id in ids if isinstance(id, str) and not encodes(id))
+            bad = next(id for id in ids if isinstance(id, str) and not is_text(id))
             raise InputError(f"the id {bad!r} holds half a surrogate pair, which is no text; repair it") from None
     for id in ids if int in kinds else ():
         if isinstance(id, int) and not INT_MIN <= id <= INT_MAX:
@@ -193,15 +194,6 @@ def _plain_id(id: Any) -> Id:
         except TypeError:
             pass
     raise InputError(f"an id must be a str or an int, not {id!r}")
-
-
-def encodes(text: str) -> bool:
-    """Whether a text can be stored as UTF-8: half a surrogate pair cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _text(entry: Any, position: int) -> str | None:
@@ -228,7 +220,7 @@ def _text(entry: Any, position: int) -> str | None:
 def _refuse_letters(text: str, position: int) -> None:
     if _NUL.search(text):
         raise InputError(f"the metadata entry {position} holds a NUL character, which cannot be stored; leave it out")
-    if not encodes(text):
+    if not is_text(text):
         raise InputError(f"the metadata entry {position} holds half a surrogate pair, which is no text; repair it")
 
 

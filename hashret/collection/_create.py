@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hashret._files import sync_directory
+from hashret._text import is_text
 from hashret.codes import MAX_BITS, bytes_for
 from hashret.collection._catalogue import Catalogue, State
-from hashret.collection._check import encodes
 from hashret.collection._codes_file import CodesFile, Header, cannot_write, file_name, rows_of_a_block
 from hashret.errors import InputError, StorageError
 
@@ -37,7 +37,7 @@ def create(
     for name, value in (("fingerprint", fingerprint), ("model", model), ("credits", credits)):
         if value is not None and not isinstance(value, str | Path):
             raise InputError(f"{name} must be a str, not {value!r}")
-        if value is not None and not encodes(str(value)):
+        if value is not None and not is_text(str(value)):
             raise InputError(f"{name} is {str(value)!r}, which holds bytes that are no text; give it as plain text")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise StorageError(f"{path} exists; open it with Collection.open, or choose another path")

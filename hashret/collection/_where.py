@@ -21,6 +21,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from hashret._text import is_text
 from hashret.collection._check import INT_MAX, INT_MIN
 from hashret.errors import InputError
 from hashret.registry import nearest
@@ -183,7 +184,7 @@ def _scalar(value: Any, name: str) -> str | int | float | None:
     item = getattr(value, "item", None)
     value = item() if item is not None and getattr(value, "ndim", None) == 0 else value
     if isinstance(value, str):
-        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        if "\0" in value or not is_text(value):
             raise InputError(f"the filter value {value!r} is no text that metadata can hold")
         return str.__str__(value)  # of an enum its text, not its name
     if isinstance(value, bool | int):
@@ -204,7 +205,7 @@ def _path(field: Any) -> str:
         raise InputError(f"a field's name is a str, not {field!r}")
     names = [name.replace("\\.", ".") for name in re.split(r"(?<!\\)\.", field)]
     for name in names:
-        if not name or _BAD_NAME.search(name) or any("\ud800" <= letter <= "\udfff" for letter in name):
+        if not name or _BAD_NAME.search(name) or not is_text(name):
             raise InputError(
                 f"a filter or an index cannot name the field {field!r}: a name is not empty and has no quotes, "
                 "backslashes or control characters"

@@ -1,23 +1,12 @@
-"""What counts as a text. Knows nothing of words or tokens."""
+"""What counts as a text for an encoder. Knows nothing of words or tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from hashret._text import is_text
 from hashret.errors import DataError
-
-
-def is_text(text: str) -> bool:
-    """Whether it can be written as UTF-8.
-
-    Half a surrogate pair cannot: a torn emoji, or a byte of a file name that is not UTF-8.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check_texts(items: Sequence[Any]) -> None:

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from hashret._text import is_text
 from hashret.data import Skipped
 from hashret.data.readers.folder import PICTURES
-from hashret.data.texts import is_text
 from hashret.errors import DataError
 
 _CATALOGUE = "catalogue.sqlite"  # a directory with this file is a collection

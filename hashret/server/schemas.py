@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
 
+from hashret._text import is_text
 from hashret.errors import InputError
 from hashret.server.settings import MAX_CODES, MAX_CONDITIONS, MAX_HITS, MAX_ID, MAX_ITEMS, MAX_K, MAX_TEXT
 
@@ -14,7 +15,7 @@ HIDDEN = "image"  # the metadata field that says where a file lies
 
 
 def _writable(text: str) -> str:
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if "\0" in text or not is_text(text):
         raise ValueError("holds a NUL character or half a surrogate pair, which is no text")
     return text
 

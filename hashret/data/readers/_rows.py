@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hashret._text import is_text
 from hashret.data.files import is_file
 from hashret.data.records import Record, Skipped
-from hashret.data.texts import is_text
 from hashret.errors import DataError
 
 _SPLIT_NAMES = {

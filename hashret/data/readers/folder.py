@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hashret._text import is_text
 from hashret.data.files import is_file
 from hashret.data.readers._rows import Gathered, Row, gather, read_text
 from hashret.data.records import Skipped
-from hashret.data.texts import is_text
 from hashret.errors import DataError
 
 PICTURES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
