@@ -256,5 +256,6 @@ def test_a_damaged_log_gives_an_earlier_state_or_is_refused(path, tmp_path, code
 
 
 @pytest.mark.slow
-def test_many_mutated_files_give_no_wrong_answer(path, codes):
-    fuzz(small(path, codes), 100_000, seed=1)
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_a_million_mutated_files_give_no_wrong_answer(path, codes, seed):
+    fuzz(small(path, codes), 100_000, seed)
