@@ -51,11 +51,17 @@ def command_given() -> str:
     return shlex.join(shown)
 
 
+def name_of_data(path: str | Path) -> str:
+    """What tables call a data set: by its file, or by its folder where the file has a name that all have."""
+    path = Path(path)
+    return path.resolve().parent.name if path.stem in ("captions", "dataset") else path.stem
+
+
 def load_state(path: Path, *, key: dict[str, Any]) -> dict[str, Any]:
     """What an earlier run with the same ``key`` left, or an empty state."""
     if path.exists():
         state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if state["key"] == key:
+        if state.get("key") == key:
             return state
     return {"key": key, "complete": False, "cells": {}}
 

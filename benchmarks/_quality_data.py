@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _machine import name_of_data
 
 from hashret.data import open_dataset, readable_images
 from hashret.encoders import EncoderConfig, build_encoder, cached_prefix
@@ -87,7 +88,7 @@ def load(
         train, test = (_encoded(dataset.split(part), cache_dir, limit) for part in ("train", split))
     train, test = (_first(side, limit) for side in (train, test))
     path = Path(spec)
-    name = name or (path.resolve().parent.name if path.stem in ("captions", "dataset") else path.stem)
+    name = name or name_of_data(path)
     relevance = "instance" if train.labels is None else "labels"
     digest = hashlib.sha256(f"{split} {relevance}".encode())
     for side in (train, test):

@@ -64,12 +64,12 @@ def ratio(cell: dict[str, Any], name: str, which: str = "median_ms") -> float | 
     return base / cell["peers"][name][which] if base and name in cell["peers"] else None
 
 
-def write_report(state: dict[str, Any], out: Path) -> None:
-    """search.md and, where matplotlib is installed, search.png."""
+def write_report(state: dict[str, Any], out: Path, *, there: int, wanted: int) -> None:
+    """search.md; ``there`` of the ``wanted`` cells of the whole benchmark are timed."""
     cells = sorted(
         state["cells"].values(), key=lambda c: (c["data"], c["n"], c["bits"], c["k"], c["batch"], c["threads"])
     )
-    machine = state.get("machine", {})
+    machine = state["key"]["machine"]
     lines = [
         "# Exact Hamming search against its peers",
         "",
@@ -82,7 +82,7 @@ def write_report(state: dict[str, Any], out: Path) -> None:
         "caches as the one before it left them.",
         "",
         *(f"* {key}: {value}" for key, value in machine.items()),
-        f"* complete: {'yes' if state.get('complete') else 'no, further cells are missing'}",
+        f"* complete: {'yes' if there == wanted else f'no, {there} of {wanted} cells are there'}",
         "",
         "## Bars, k = 10",
         "",
@@ -108,8 +108,6 @@ def write_report(state: dict[str, Any], out: Path) -> None:
     }
     lines += ["", "## Parameters", "", *(f"* {note}" for note in sorted(notes)), ""]
     (out / "search.md").write_text("\n".join(lines))
-    if cells and state.get("complete"):
-        plot(cells, out / "search.png")
 
 
 def bar_rows(cells: list[dict[str, Any]]) -> list[str]:
@@ -147,8 +145,8 @@ def measured(bar: Bar, cell: dict[str, Any], cells: list[dict[str, Any]], which:
     """What a bar speaks of, in one cell."""
     other, names = cell["peers"], bar.against
     if bar.against == OWN:
-        same = ("data", "n", "bits", "k", "batch")
-        alone = [c for c in cells if c["threads"] == 1 and all(c[key] == cell[key] for key in same)]
+        same = ("data", "n", "bits", "k", "batch", "run")  # of another run the neighbours were others
+        alone = [c for c in cells if c["threads"] == 1 and all(c.get(key) == cell.get(key) for key in same)]
         other, names = (alone[0]["peers"] if alone else {}), (bar.name,)
     times = [other[name][which] for name in names if name in other]
     if not times:
@@ -183,9 +181,10 @@ def row(cell: dict[str, Any], names: list[str]) -> str:
     return "| " + " | ".join(shown) + " |"
 
 
-def plot(cells: list[dict[str, Any]], path: Path) -> None:
-    """Queries a second over bits, a panel for each batch, at the largest N that has them all."""
-    if not available("matplotlib"):
+def write_plot(state: dict[str, Any], out: Path) -> None:
+    """search.png, where matplotlib is installed: queries a second over bits, a panel a batch, at the largest N."""
+    cells = list(state["cells"].values())
+    if not cells or not available("matplotlib"):
         return
     import matplotlib
 
@@ -216,5 +215,5 @@ def plot(cells: list[dict[str, Any]], path: Path) -> None:
     lines = [pyplot.Line2D([], [], marker="o", color=colours[name], label=name) for name in names]
     figure.legend(handles=lines, loc="outside lower center", ncols=5, fontsize=8)
     figure.suptitle(f"{count:,} {data} codes, 1 thread, k = {fitting[0]['k']}")
-    figure.savefig(path, dpi=80)
+    figure.savefig(out / "search.png", dpi=80)
     pyplot.close(figure)

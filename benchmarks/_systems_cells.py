@@ -26,13 +26,14 @@ from hashret.evaluation import Retrieval
 from hashret.model import CrossModalHasher
 from hashret.model.devices import pick_device
 from hashret.training import RunConfig, modality_report, read_config, train
-from hashret.training.features import pair_features, usable
+from hashret.training.features import identity_of, pair_features, usable
 from hashret.training.forward import precision_of
 from hashret.training.measure import measure_pairs
 from hashret.training.pairs import PairFeatures
 from hashret.training.reranking import rerank_figures
 from hashret.training.sweep import with_length
 
+MARK = "cell.json"  # the file of a finished cell
 Overrides = tuple[str, ...]
 
 
@@ -48,12 +49,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of the cell's folder; another configuration, also by an edit of its file, is another folder."""
-        config = self.config()
-        content = {key: value for key, value in plain(config).items() if key != "claims"}
-        content["precision"] = precision_of(config, pick_device("auto"))  # what "auto" means differs between machines
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.system}-{self.n_bits}-s{self.seed}-{digest}"
+        """Of the cell's folder."""
+        return f"{self.system}-{self.n_bits}-s{self.seed}-{digest_of(self.config())}"
 
     def config(self) -> RunConfig:
         """The resolved configuration; a nested model keeps its own length, of which ``n_bits`` is a prefix."""
@@ -66,12 +63,19 @@ class Cell:
         return dataclasses.replace(config, stages=stages)
 
 
+def digest_of(config: RunConfig) -> str:
+    """Of a run, for its folder's name: another configuration, also by an edit of its file, is another folder."""
+    content = {key: value for key, value in plain(config).items() if key != "claims"}
+    content["precision"] = precision_of(config, pick_device("auto"))  # what "auto" means differs between machines
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def compute(cell: Cell, dataset: Dataset, runs: Path) -> dict[str, Any]:
     """The cell's figures, from its file where it is finished."""
     folder = runs / cell.name
-    mark = folder / "cell.json"
-    if mark.exists():
-        return dict(json.loads(mark.read_text()))
+    before = finished(folder, dataset)
+    if before is not None:
+        return before
     begun = time.perf_counter()
     result = train(cell.config(), dataset, out=folder, resume=True)
     test = usable(dataset, "test")
@@ -80,6 +84,7 @@ def compute(cell: Cell, dataset: Dataset, runs: Path) -> dict[str, Any]:
     codes = measured.codes
     content: dict[str, Any] = {
         "cell": dataclasses.asdict(cell),
+        "data": identity_of(dataset),
         "validation": result.value,
         "seconds": {**result.figures["seconds"], "cell": time.perf_counter() - begun},
         "codes": {str(n): _figures(found) for n, found in codes.items()},
@@ -98,7 +103,17 @@ def compute(cell: Cell, dataset: Dataset, runs: Path) -> dict[str, Any]:
             queries |= {f"{when}/{way}": values for way, values in per_query(found)}
     queries["owner"] = pairs.owners
     np.savez_compressed(folder / "queries.npz", **queries)
-    write_whole(mark, json.dumps(content, indent=1) + "\n")
+    write_whole(folder / MARK, json.dumps(content, indent=1) + "\n")
+    return content
+
+
+def finished(folder: Path, dataset: Dataset) -> dict[str, Any] | None:
+    """What a cell's folder says, once it is finished and its figures are of ``dataset``."""
+    if not (folder / MARK).exists():
+        return None
+    content: dict[str, Any] = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    if content.get("data", identity_of(dataset)) != identity_of(dataset):
+        raise SystemExit(f"{folder} holds figures of another data set; give another folder with --runs")
     return content
 
 

@@ -28,7 +28,16 @@ class Row(NamedTuple):
 
 
 def write_tables(
-    out: Path, cells: Cells, runs: Path, *, rows: Sequence[Row], n_bits: int, seed: int, scale: float, missing: int
+    out: Path,
+    cells: Cells,
+    runs: Path,
+    *,
+    data: str,
+    rows: Sequence[Row],
+    n_bits: int,
+    seed: int,
+    scale: float,
+    missing: int,
 ) -> None:
     """Write ``out`` and the Markdown beside it.
 
@@ -36,6 +45,7 @@ def write_tables(
         out: the JSON file.
         cells: every cell that is finished, with its content.
         runs: where the cells' files are.
+        data: the name of the data set.
         rows: of the systems' table, in order.
         n_bits: the code length that claims are tested at.
         seed: that claims are tested with.
@@ -53,10 +63,10 @@ def write_tables(
     lines = [
         "# Systems on equal pairs",
         "",
-        "Flickr8k, official splits, test read once; codes against codes, tie-aware; frozen EfficientNet-lite0 + MiniLM "
-        "(rows with another pair say so). Chosen on validation. One command: "
-        "`python benchmarks/systems.py --data captions.jsonl`"
-        + (f" with `--scale {scale:g}` of the epochs." if scale != 1 else ".")
+        f"{data}, test read once; codes against codes, tie-aware; frozen EfficientNet-lite0 + MiniLM "
+        "(rows with another pair say so). Chosen on validation. Written by "
+        f"`{command_given()}`"
+        + (f", {scale:g} of the epochs." if scale != 1 else ".")
         + (
             f" {missing} of {missing + len(cells)} runs are not finished, and their lines are missing."
             if missing

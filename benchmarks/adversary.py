@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _machine import command_given
+from _systems_cells import MARK, digest_of, finished
 
 from hashret._files import write_whole
 from hashret.data import Dataset, open_dataset
 from hashret.evaluation.figures import environment
 from hashret.training import modality_report, read_config, train
-from hashret.training.features import pair_features, usable
-
-COMMAND = "python benchmarks/adversary.py --data captions.jsonl"
+from hashret.training.features import identity_of, pair_features, usable
 
 
 def main() -> None:
@@ -37,23 +37,21 @@ def main() -> None:
     args = parser.parse_args()
 
     dataset = open_dataset(args.data)
-    for weight in args.weights:
-        for seed in args.seeds:
-            _cell(args, dataset, weight, seed)
-    cells = [json.loads(path.read_text()) for path in sorted(args.runs.glob("*/cell.json"))]
-    content = {"cells": cells, "config": args.config, "command": COMMAND, "environment": environment()}
+    cells = [_cell(args, dataset, weight, seed) for weight in args.weights for seed in args.seeds]
+    content = {"cells": cells, "config": args.config, "command": command_given(), "environment": environment()}
     write_whole(args.out, json.dumps(content, indent=1) + "\n")
     page = "\n".join(_page(content)) + "\n"
     write_whole(args.out.with_suffix(".md"), page)
     print(page)
 
 
-def _cell(args: argparse.Namespace, dataset: Dataset, weight: float, seed: int) -> None:
-    folder = args.runs / f"weight{weight:g}-seed{seed}"
-    if (folder / "cell.json").exists():
-        return
+def _cell(args: argparse.Namespace, dataset: Dataset, weight: float, seed: int) -> dict[str, Any]:
     settings = [f"stages.{stage}.losses.adversary.top={weight}" for stage in ("classifier", "alternate")]
     config = read_config(args.config, [*settings, f"seed={seed}"])
+    folder = args.runs / f"weight{weight:g}-seed{seed}-{digest_of(config)}"
+    before = finished(folder, dataset)
+    if before is not None:
+        return before
     result = train(config, dataset, out=folder, resume=True)
     pairs = {
         split: pair_features(result.model, usable(dataset, split), cache_dir=None, label=split)
@@ -61,6 +59,7 @@ def _cell(args: argparse.Namespace, dataset: Dataset, weight: float, seed: int) 
     }
     found = modality_report(result.model, pairs["test"], pairs["train"], seed=seed)
     cell = {
+        "data": identity_of(dataset),
         "weight": weight,
         "seed": seed,
         "probe": found.probe.accuracy,
@@ -69,7 +68,8 @@ def _cell(args: argparse.Namespace, dataset: Dataset, weight: float, seed: int) 
         "null rSum": found.null_r_sum,
         "validation rSum": result.value,
     }
-    write_whole(folder / "cell.json", json.dumps(cell))  # the mark of a finished cell
+    write_whole(folder / MARK, json.dumps(cell))
+    return cell
 
 
 def _page(content: dict[str, Any]) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _page(content: dict[str, Any]) -> Iterator[str]:
     yield from _table(content["cells"])
 
 
-def _table(cells: list[dict[str, float]]) -> Iterator[str]:
+def _table(cells: list[dict[str, Any]]) -> Iterator[str]:
     yield "| adversary's weight | probe accuracy, % | rSum | probe after the median null, % | rSum after it | seeds |"
     yield "|---|---|---|---|---|---|"
     for weight in sorted({cell["weight"] for cell in cells}):

@@ -16,9 +16,11 @@ over ours.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of FAISS that spi
 import _machine
 import numpy as np
 from _peers import Peer, approximate_peers, disagreement, exact_peers
-from _search_report import write_report
+from _search_report import write_plot, write_report
 
 import hashret
 from hashret import kernels
@@ -45,28 +47,40 @@ def main() -> None:
     """Time what is missing and write the report."""
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    state = load(options.out / "search.json")
-    state["machine"] = machine()
-    state["options"] = {key: str(value) for key, value in vars(options).items() if key != "out"}
+    # figures of another machine or of other versions are not mixed with these
+    state = _machine.load_state(options.out / "search.json", key={"machine": machine()})
+    state["run"] = time.strftime("%Y-%m-%dT%H:%M:%S")
     for kind in options.kinds:
         for count in options.n:
             for n_bits in options.bits:
-                cells = [
-                    {"data": kind, "n": count, "bits": n_bits, "k": k, "batch": batch, "threads": threads}
-                    for k in options.k
-                    for batch in options.batch
-                    for threads in options.threads
-                ]
+                cells = cells_of(kind, count, n_bits, options)
                 missing = [cell for cell in cells if options.again or name_of(cell) not in state["cells"]]
                 if missing:
                     run_cells(missing, options, state)
-    state["complete"] = True
     save(state, options.out)
+    write_plot(state, options.out)
     print((options.out / "search.md").read_text())
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
+def cells_of(kind: str, count: int, n_bits: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The cells of one data set."""
+    return [
+        {"data": kind, "n": count, "bits": n_bits, "k": k, "batch": batch, "threads": threads}
+        for k in options.k
+        for batch in options.batch
+        for threads in options.threads
+    ]
+
+
+def everything() -> Iterator[dict[str, Any]]:
+    """The cells of the command without options, with which the page is complete."""
+    options = arguments([])
+    for kind, count, n_bits in itertools.product(options.kinds, options.n, options.bits):
+        yield from cells_of(kind, count, n_bits, options)
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, or ``given`` in its place."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="10^5 codes, k = 10, exact contestants")
     parser.add_argument("--n", type=lambda x: int(float(x)), nargs="+", help="numbers of codes")
@@ -81,7 +95,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--others", action=argparse.BooleanOptionalAction, default=True, help="also numpy and usearch")
     parser.add_argument("--again", action="store_true", help="time cells anew that are done")
     parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_args(given)
     options.n = options.n or ([100_000] if options.quick else [100_000, 1_000_000, 10_000_000])
     options.k = options.k or ([10] if options.quick else [10, 100])
     options.seconds = options.seconds or (0.6 if options.quick else 6.0)
@@ -124,9 +138,9 @@ def run_cells(cells: list[dict[str, Any]], options: argparse.Namespace, state: d
         truth = kernels.search(codes, queries[:200], 10, n_bits=n_bits)
         peers += approximate_peers(codes, n_bits, queries[:200], truth, 10)
     for cell in cells:
-        cell = {**cell, "load": round(os.getloadavg()[0], 1), "peers": time_cell(cell, peers, queries, options.seconds)}
+        about = {"run": state["run"], "load": round(os.getloadavg()[0], 1)}
+        cell = {**cell, **about, "peers": time_cell(cell, peers, queries, options.seconds)}
         state["cells"][name_of(cell)] = cell
-        state["complete"] = False
         save(state, options.out)
         shown = {name: round(timed["median_ms"], 4) for name, timed in cell["peers"].items()}
         print(name_of(cell), f"load {cell['load']:.1f}", shown, flush=True)
@@ -190,18 +204,11 @@ def machine() -> dict[str, Any]:
     return {**_machine.machine("numpy", "faiss-cpu", "usearch"), "simd": levels}
 
 
-def load(path: Path) -> dict[str, Any]:
-    """What earlier runs left."""
-    if path.exists():
-        state: dict[str, Any] = json.loads(path.read_text())
-        return state
-    return {"cells": {}, "complete": False}
-
-
 def save(state: dict[str, Any], out: Path) -> None:
     """The numbers and the report, each at once or not at all."""
     write_whole(out / "search.json", json.dumps(state, indent=None, separators=(",", ":")))
-    write_report(state, out)
+    wanted = [name_of(cell) for cell in everything()]
+    write_report(state, out, there=sum(name in state["cells"] for name in wanted), wanted=len(wanted))
 
 
 if __name__ == "__main__":

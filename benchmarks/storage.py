@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from _machine import load_state, machine, save_state
 
+COUNTS, WIDTHS = (100_000, 1_000_000), (64, 128, 256)
 FLOAT_WIDTH = 512  # of CLIP ViT-B/32, the vector that most people have
 KINDS = ("flat", "mih", "ivf", "hnsw")
 HNSW_MOST = 100_000  # a graph of more takes minutes to build
@@ -44,8 +45,8 @@ def main() -> None:
     if args.worker:
         print(held(*args.worker))
         return
-    counts = args.n or ([100_000] if args.quick else [100_000, 1_000_000])
-    widths = args.bits or ([128] if args.quick else [64, 128, 256])
+    counts = args.n or ([100_000] if args.quick else list(COUNTS))
+    widths = args.bits or ([128] if args.quick else list(WIDTHS))
     out = args.out or Path(__file__).resolve().parent / "results" / ("quick" if args.quick else "")
     state = load_state(out / "storage.json", key={"machine": machine("numpy", "faiss-cpu")})
     state["complete"] = False
@@ -59,7 +60,8 @@ def main() -> None:
                 print(name, json.dumps(state["cells"][name]), flush=True)
     if args.model:
         state["model"] = weigh_model(args.model)
-    state["complete"] = True
+    wanted = [f"{count} x {n_bits}" for count in COUNTS for n_bits in WIDTHS]
+    state["complete"] = all(name in state["cells"] for name in wanted)
     save_state(out / "storage.json", state)
     page = out / "storage.md"
     page.write_text(report(state), encoding="utf-8")

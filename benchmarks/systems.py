@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from _systems_cells import Cell, compute
+from _machine import name_of_data
+from _systems_cells import MARK, Cell, compute
 from _systems_pairs import FROZEN, vit_pair
 from _systems_tables import Row, write_tables
 
@@ -34,7 +35,7 @@ ALONE = {  # nested systems, trained for one length alone, to see what nesting c
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/systems.json"))
+    parser.add_argument("--out", type=Path, help="where tables go (benchmarks/results; of a part of the runs --runs)")
     parser.add_argument("--runs", type=Path, default=Path("runs/systems"))
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -47,12 +48,20 @@ def main() -> None:
     if args.quick:
         args.scale, args.seeds, args.no_claims = 0.34, args.seeds[:1], True
 
+    if args.out is None:
+        part = [
+            parser.get_default(name) != getattr(args, name)
+            for name in ("systems", "seeds", "scale", "one_seed", "no_claims")
+        ]
+        args.out = args.runs if any(part) else Path("benchmarks/results")
+        args.out /= "systems.json"
+
     dataset = open_dataset(args.data)
     until = None if args.minutes is None else time.monotonic() + 60 * args.minutes
     wanted = dict.fromkeys(_cells(args))
     cells = {}
     for number, cell in enumerate(wanted, start=1):
-        if until is not None and time.monotonic() > until and not (args.runs / cell.name / "cell.json").exists():
+        if until is not None and time.monotonic() > until and not (args.runs / cell.name / MARK).exists():
             continue
         print(f"{number}/{len(wanted)} {cell.name} {' '.join(cell.overrides)}", flush=True)
         try:
@@ -63,6 +72,7 @@ def main() -> None:
         args.out,
         cells,
         args.runs,
+        data=name_of_data(args.data),
         rows=list(_rows(args.systems)),
         n_bits=MAIN,
         seed=args.seeds[0],

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hashret.data import Dataset, Record
 from hashret.losses import Dims, build_loss
+from hashret.training.features import identity_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -76,7 +78,9 @@ def test_lengths_and_seeds_do_not_meet_in_a_claim(modules: Any, tmp_path: Path) 
         queries(tmp_path, cell, lengths)
     cells = {cell: content(lengths) for cell, lengths in figures.items()}
     rows = list(systems._rows(["cmhr_drn"]))
-    tables.write_tables(tmp_path / "out.json", cells, tmp_path, rows=rows, n_bits=256, seed=0, scale=1.0, missing=0)
+    tables.write_tables(
+        tmp_path / "out.json", cells, tmp_path, data="tiny", rows=rows, n_bits=256, seed=0, scale=1.0, missing=0
+    )
     found = json.loads((tmp_path / "out.json").read_text())["figures"]
     (claim,) = found["claims"]
     assert (claim["with"], claim["without"], claim["difference"]) == (100.0, 90.0, 10.0)
@@ -102,7 +106,9 @@ def test_a_nested_system_is_compared_at_its_prefix(modules: Any, tmp_path: Path)
         queries(tmp_path, cell, lengths)
     cells = {cell: content(lengths) for cell, lengths in figures.items()}
     rows = list(systems._rows(["hashret"]))
-    tables.write_tables(tmp_path / "out.json", cells, tmp_path, rows=rows, n_bits=256, seed=0, scale=1.0, missing=0)
+    tables.write_tables(
+        tmp_path / "out.json", cells, tmp_path, data="tiny", rows=rows, n_bits=256, seed=0, scale=1.0, missing=0
+    )
     found = json.loads((tmp_path / "out.json").read_text())["figures"]
     assert [claim["difference"] for claim in found["claims"]] == [-30.0]
     assert [(line["system"], line["n_bits"]) for line in found["systems"]] == [
@@ -125,3 +131,16 @@ def test_every_cell_has_a_configuration_whose_losses_fit_its_lengths(modules: An
         for stage in config.stages:
             for loss in stage.losses.values():
                 build_loss(loss["kind"], {k: v for k, v in loss.items() if k not in ("kind", "weight")}, dims=dims)
+
+
+def test_figures_of_another_data_set_are_not_taken(modules: Any, tmp_path: Path) -> None:
+    parts = modules[1]
+    cell = parts.Cell("hashret", 256, 0)
+    (tmp_path / cell.name).mkdir()
+    one, two = (Dataset("pairs", (Record("1", (words,), None, "train"),)) for words in ("a dog", "a cat"))
+    mark = tmp_path / cell.name / parts.MARK
+    assert parts.finished(mark.parent, one) is None
+    mark.write_text(json.dumps({"data": identity_of(one)}))
+    assert parts.compute(cell, one, tmp_path) == {"data": identity_of(one)}
+    with pytest.raises(SystemExit, match="figures of another data set"):
+        parts.compute(cell, two, tmp_path)
