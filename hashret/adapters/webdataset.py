@@ -92,8 +92,9 @@ def _write(
         except OSError as error:
             raise DataError(f"the picture {str(image)!r} cannot be read: {error.strerror or error}") from error
         _member(writer, key + (image.suffix.lower() or ".jpg"), content)
-    captions = about.get("captions")
-    if captions:
+    captions = about.get("captions")  # of a collection, whatever its metadata hold
+    captions = [captions] if isinstance(captions, str) else captions
+    if captions and isinstance(captions, list):
         _member(writer, f"{key}.txt", "\n".join(" ".join(str(text).split()) for text in captions).encode())
     _member(writer, f"{key}.json", json.dumps(about, ensure_ascii=False).encode())
     if code is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from hashret.baselines.base import Affine, Baseline, Floats
-from hashret.codes import Codes, pack
 
 
 class CMFH(Baseline):
@@ -18,9 +17,9 @@ class CMFH(Baseline):
         W_t = V X_tᵀ (X_t X_tᵀ + γ/μ I)⁻¹
         V   = (Σ λ_t U_tᵀ U_t + (2 μ + γ) I)⁻¹ Σ (λ_t U_tᵀ + μ W_t) X_t
 
-    ``joint_codes_`` are the signs of V: codes of the *pairs* learned from, which know both modalities. Papers that
-    search the training set with text queries compare them with these codes, which is why they print much better figures
-    for text→image than for image→text; an item that has a picture only can have no such code.
+    The signs of V are codes of the *pairs* learned from, which know both modalities. Papers that search the training
+    set with text queries compare them with these codes, which is why they print much better figures for text→image than
+    for image→text; an item that has a picture only can have no such code, and none is given here.
 
     Args:
         n_bits: length of the codes.
@@ -48,7 +47,6 @@ class CMFH(Baseline):
         super().__init__(n_bits=n_bits, seed=seed)
         self.weight, self.coupling, self.penalty, self.rounds = weight, coupling, penalty, rounds
         self.rows = rows
-        self.joint_codes_: Codes | None = None
 
     def _learn(self, images: Floats, texts: Floats, labels: Floats | None) -> tuple[Affine, Affine]:
         rng = np.random.default_rng(self.seed)
@@ -76,7 +74,6 @@ class CMFH(Baseline):
                 system = system + weight * base.T @ base
                 target += (weight * base.T + self.coupling * linear) @ x
             latent = np.asarray(np.linalg.solve(system, target), dtype=np.float64)
-        self.joint_codes_ = pack(latent.T > 0)
         maps = [latent @ x.T @ inverse for x, inverse in zip(features, inverses)]
         zero = np.zeros(self.n_bits)
         first, second = (Affine(mean, linear.T * scale, zero) for mean, linear, scale in zip(means, maps, scales))

@@ -6,6 +6,7 @@ Turns arguments into codes; measures nothing, and loads torch for a model only.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hashret._lazy import require
@@ -61,10 +62,29 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(f"--{given[0].replace('_', '-')} belongs to --codes; a model's come from --data")
     if args.codes and args.database:
         raise InputError("--database names a split that a model encodes; for codes give --database-codes IMAGES TEXTS")
+    if args.codes:
+        _check_unused(args)
     if (args.database_labels or args.database_owner) and not args.database_codes:
         raise InputError("--database-labels and --database-owner belong to --database-codes IMAGES TEXTS")
     if args.database_codes and args.database_labels is None:
         raise InputError("a database apart from the queries has no pair of theirs: give --labels and --database-labels")
+
+
+def _check_unused(args: argparse.Namespace) -> None:
+    """Refuse options that codes from elsewhere, or codes without data, have no use for."""
+    of_a_model = {"--again": args.again, "--device": args.device != "auto", "--cache": args.cache is not None}
+    of_data = {
+        "--splits": args.splits is not None,
+        "--split-seed": args.split_seed != 0,
+        "--strict": args.strict,
+        "--split": args.split != "test",
+    }
+    for name, given in of_a_model.items():
+        if given:
+            raise InputError(f"{name} belongs to a model, and --codes were encoded elsewhere; leave it out")
+    for name, given in of_data.items():
+        if given and args.data is None:
+            raise InputError(f"{name} belongs to --data; give the data that the codes were made from, or leave it out")
 
 
 def of_model(args: argparse.Namespace) -> Subject:
@@ -86,6 +106,7 @@ def of_model(args: argparse.Namespace) -> Subject:
     else:
         dataset = data.split(args.split) if args.split else data
         searched = data.split(args.database) if args.database else None
+    _check_unseen(args, dataset.paired())
     wanted = [part and len(part) for part in (dataset, searched)]
     dataset = readable(dataset, strict=args.strict).paired()
     searched = readable(searched, strict=args.strict) if searched is not None else None
@@ -97,6 +118,35 @@ def of_model(args: argparse.Namespace) -> Subject:
     coded = encode_dataset(model, dataset, cache_dir=args.cache)
     database = encode_dataset(model, searched, cache_dir=args.cache) if searched is not None else None
     return Subject(coded, database, lengths, dataset, model, protocol)
+
+
+def _check_unseen(args: argparse.Namespace, dataset: Dataset) -> None:
+    """Refuse to measure on what the run of the model learned from or was chosen by, under another split's name.
+
+    Data without splits are divided anew by ``--split-seed``, which need not be the run's division.
+    """
+    from hashret.cli._common import quoted
+    from hashret.data.files import is_file
+    from hashret.data.splits import read_splits
+
+    path = Path(args.model).resolve().parent / "splits.json"
+    chosen = args.protocol is None and (args.splits is not None or args.split in (None, "", "train"))
+    if chosen or not is_file(path):
+        return
+    used = ("train",) if args.protocol is None and args.split == "val" else ("train", "val")
+    of_run = read_splits(path)
+    seen = [id for id in dataset.ids if of_run.get(id) in used]
+    if seen:
+        remedy = (
+            f"give --splits {quoted(path)} for the run's own splits (or another file of splits, if these are other "
+            f"items of the same ids)"
+            if args.protocol is None
+            else "draw the queries of the protocol among the run's test split"
+        )
+        raise DataError(
+            f"{len(seen):,} of the {len(dataset):,} items to measure, such as {seen[0]!r}, are in the run's "
+            f"{' or '.join(used)} split: its model has seen them, and figures on them say nothing; {remedy}"
+        )
 
 
 def _named(data: Dataset, protocol: Protocol) -> tuple[Dataset, Dataset | None]:
@@ -116,9 +166,8 @@ def _named(data: Dataset, protocol: Protocol) -> tuple[Dataset, Dataset | None]:
 def of_arrays(args: argparse.Namespace) -> Subject:
     """Codes from .npy files; owners and labels from files, or from the data that they were made from."""
     from hashret.cli._common import open_split
-    from hashret.evaluation.foreign import as_coded, read_array
+    from hashret.evaluation.foreign import as_coded, length_of, read_array
 
-    n_bits = max(args.bits) if args.bits else None
     images, texts = (read_array(path, what=what) for path, what in zip(args.codes, ("image codes", "text codes")))
     owner = read_array(args.owner, what="owners") if args.owner else None
     labels = read_array(args.labels, what="labels") if args.labels else None
@@ -133,6 +182,8 @@ def of_arrays(args: argparse.Namespace) -> Subject:
             )
         owner = rows if owner is None else owner
         labels = dataset.label_matrix() if labels is None and dataset.label_names else labels
+    longest = max(args.bits) if args.bits else None
+    n_bits = length_of(images, texts, at_least=longest) or longest  # --bits may ask for prefixes only
     coded = as_coded(images, texts, n_bits=n_bits, owner=owner, labels=labels)
     database = None
     if args.database_codes:

@@ -120,7 +120,8 @@ def run(args: argparse.Namespace) -> None:
     source = {"codes": [str(path) for path in args.codes]} if args.codes else {"model": str(args.model)}
     content = {
         **source, "data": None if args.data is None else str(args.data),
-        **({"protocol": protocol.checksum} if protocol else {"split": args.split}), "ties": args.ties,
+        **({"protocol": protocol.checksum} if protocol else {"split": args.split} if args.data is not None else {}),
+        "ties": args.ties,
         **measured.to_dict(), **({"as": published.to_dict()} if published else {}),
         **({"rerank": reranked.to_dict()} if reranked else {}), "command": command,
     }  # fmt: skip
@@ -152,9 +153,9 @@ def table(measured: Measured) -> str:
             cells = (f"{line.values[name]:.4f}" if name in line.values else "–" for name in names)
             lines.append(f"{line.name:<22}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths)))
         lines += [
-            f"{count:,} {way} queries share a label with nothing that is searched; they count as 0"
+            f"{count:,} {way} queries share a label with nothing that is searched; they {measured.lone_queries}"
             for way, count in measured.n_without.items()
-            if count
+            if count and measured.lone_queries
         ]
     return "\n".join(lines)
 

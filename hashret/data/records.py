@@ -150,11 +150,20 @@ class Dataset:
         return self.vocabulary or tuple(sorted({label for record in self.records for label in record.labels}))
 
     def label_matrix(self) -> np.ndarray:
-        """(N, C) bool: whether record n carries ``label_names[c]``."""
+        """(N, C) bool: whether record n carries ``label_names[c]``.
+
+        Raises:
+            DataError: a record carries a label that a given vocabulary does not hold.
+        """
         column = {label: number for number, label in enumerate(self.label_names)}
         matrix = np.zeros((len(self.records), len(column)), dtype=bool)
         for row, record in enumerate(self.records):
             for label in record.labels:
+                if label not in column:
+                    raise DataError(
+                        f"the record {record.id!r} has the label {label!r}, and the vocabulary of {self.name!r} does "
+                        f"not hold it; add it there, or give no vocabulary"
+                    )
                 matrix[row, column[label]] = True
         return matrix
 

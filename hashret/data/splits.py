@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hashret._files import write_whole
-from hashret.data.readers._rows import load_json, read_text
+from hashret.data.readers._rows import check_pictures, load_json, read_text
 from hashret.data.records import Dataset, with_splits
 from hashret.errors import DataError
 
@@ -96,8 +96,28 @@ def load_splits(dataset: Dataset, path: str | Path) -> Dataset:
     Records that the file does not name are in no split, with a warning.
 
     Raises:
-        DataError: the file is missing, is no split file, does not match its checksum, names an id twice, or names
-            ids that ``dataset`` does not hold.
+        DataError: as ``read_splits``; or the file names ids that ``dataset`` does not hold, or parts the records of one
+            picture.
+    """
+    assigned = read_splits(path)
+    unknown = sorted(assigned.keys() - set(dataset.ids))
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} of the {len(assigned)} ids in {str(path)!r} are not in {dataset.name!r}, such as "
+            f"{unknown[0]!r}; the splits belong to other data, or pictures are missing"
+        )
+    check_pictures((record.image, assigned.get(record.id), f"{path}, id {record.id!r}") for record in dataset)
+    left = len(dataset) - len(assigned)
+    if left:
+        logger.warning("%d records of %s are in none of the splits of %s", left, dataset.name, path)
+    return with_splits(dataset, [assigned.get(record.id) for record in dataset])
+
+
+def read_splits(path: str | Path) -> dict[str, str]:
+    """Id -> split, from a file that ``load_splits`` takes.
+
+    Raises:
+        DataError: the file is missing, is no split file, does not match its checksum, or names an id twice.
     """
     path = Path(path)
     content: Any = load_json(read_text(path), path)
@@ -117,16 +137,7 @@ def load_splits(dataset: Dataset, path: str | Path) -> Dataset:
             if name in assigned:
                 raise DataError(f"{str(path)!r} names the id {name!r} twice, in {assigned[name]!r} and {split!r}")
             assigned[name] = split
-    unknown = sorted(assigned.keys() - set(dataset.ids))
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} of the {len(assigned)} ids in {str(path)!r} are not in {dataset.name!r}, such as "
-            f"{unknown[0]!r}; the splits belong to other data, or pictures are missing"
-        )
-    left = len(dataset) - len(assigned)
-    if left:
-        logger.warning("%d records of %s are in none of the splits of %s", left, dataset.name, path)
-    return with_splits(dataset, [assigned.get(record.id) for record in dataset])
+    return assigned
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> list[str]:

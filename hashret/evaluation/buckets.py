@@ -5,7 +5,8 @@
 A Hamming ranking has at most ``n_bits + 1`` different distances, so a histogram says everything that a measure needs,
 in O(queries x bits) memory and without sorting. A bucket holds the items at one distance, in no order. Orders of ties
 are chosen by splitting buckets: into pure ones, relevant first (optimistic) or last (pessimistic), or into single
-items by row (stable); one set of formulas then serves all. Knows nothing of measures.
+items by row (stable), or by row with the last first (reversed); one set of formulas then serves all. Knows nothing of
+measures.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from hashret.evaluation.relevance import Relevance
 from hashret.kernels import hamming
 
 Counts = NDArray[np.int64]
+TieOrder = Literal[Ties, "reversed"]
 
 CELLS = 1 << 18  # pairs of a block: 1 MiB of distances and 2 MiB of keys stay in the cache
 HISTOGRAM_CELLS = 1 << 13  # counters of a block: filling them must cost more than clearing them
@@ -91,7 +93,7 @@ class Ranked(NamedTuple):
 
 
 def rank_codes(
-    query_codes: Codes, item_codes: Codes, relevance: Relevance, *, n_bits: int, ties: Ties
+    query_codes: Codes, item_codes: Codes, relevance: Relevance, *, n_bits: int, ties: TieOrder
 ) -> Iterator[Ranked]:
     """Rankings by Hamming distance, a block of queries at a time.
 
@@ -102,15 +104,17 @@ def rank_codes(
         n_bits: length of the codes.
         ties: the tie order of ``by_rank``.
     """
+    by_row = ties in ("stable", "reversed")
     per_query = relevance.n_levels * (n_bits + 1) * (relevance.n_levels if ties in ("optimistic", "pessimistic") else 1)
-    step = max(1, min(HISTOGRAM_CELLS // per_query, CELLS // max(1, len(item_codes) if ties == "stable" else 1)))
+    step = max(1, min(HISTOGRAM_CELLS // per_query, CELLS // max(1, len(item_codes) if by_row else 1)))
     for start in range(0, len(query_codes), step):
         queries = slice(start, min(start + step, len(query_codes)))
-        if ties == "stable":
+        if by_row:
             distances = hamming(query_codes[queries], item_codes)
             levels = relevance.block(queries, slice(0, len(item_codes)))
             buckets = _histogram(distances, levels, relevance.n_levels, n_bits + 1)
-            yield Ranked(queries, _one_by_one(distances, levels, relevance.n_levels), Buckets(buckets))
+            way = slice(None, None, 1 if ties == "stable" else -1)
+            yield Ranked(queries, _one_by_one(distances[:, way], levels[:, way], relevance.n_levels), Buckets(buckets))
             continue
         counts = np.zeros((queries.stop - start, relevance.n_levels, n_bits + 1), dtype=np.int64)
         wide = max(1, CELLS // (queries.stop - start))
@@ -123,7 +127,7 @@ def rank_codes(
 
 
 def rank_scores(
-    distances: Callable[[slice], NDArray[np.float32]], relevance: Relevance, *, ties: Ties
+    distances: Callable[[slice], NDArray[np.float32]], relevance: Relevance, *, ties: TieOrder
 ) -> Iterator[Ranked]:
     """Rankings by float distances (smaller is nearer); those within 2e-6 of each other tie.
 
@@ -142,8 +146,9 @@ def rank_scores(
         order = np.argsort(block, axis=1, kind="stable")
         near = np.take_along_axis(block, order, axis=1)
         place = _tied(near)
-        if ties == "stable":  # within a tie by row, which the noise of floats must not decide
-            order = np.take_along_axis(order, np.argsort(place * block.shape[1] + order, axis=1), axis=1)
+        if ties in ("stable", "reversed"):  # within a tie by row, which the noise of floats must not decide
+            rows = order if ties == "stable" else -order
+            order = np.take_along_axis(order, np.argsort(place * block.shape[1] + rows, axis=1), axis=1)
             place[:] = np.arange(block.shape[1])
         ranked = np.take_along_axis(levels, order, axis=1)
         buckets = Buckets(_histogram(place, ranked, relevance.n_levels, int(place.max(initial=0)) + 1))

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hashret.codes import Codes, check_codes
 from hashret.errors import DataError, InputError
-from hashret.evaluation.buckets import Ranked, rank_codes, rank_scores
-from hashret.evaluation.instance import Ties, check_ties, unit_rows
+from hashret.evaluation.buckets import Ranked, TieOrder, rank_codes, rank_scores
+from hashret.evaluation.instance import check_ties, unit_rows
 from hashret.evaluation.measures import Measure, parse
 from hashret.evaluation.relevance import Relevance, relevance
 from hashret.registry import nearest
@@ -76,12 +76,14 @@ class Convention:
         unanswerable: what it does with queries that have no relevant item, see ``evaluate_labels``.
         ties: it sorts by distance; the order of ties that its sort leaves, by row.
         differs: what its cut average precision does, in words that follow "it".
+        tied: how it takes ties, in words that follow "takes tied items".
     """
 
     measure: str
     differs: str
     unanswerable: Unanswerable = "zero"
-    ties: Ties = "stable"
+    ties: TieOrder = "stable"
+    tied: str = "as a stable sort leaves them"
     whole: str = "AP@all"
 
 
@@ -93,7 +95,12 @@ CONVENTIONS: Mapping[str, Convention] = {
     "deephash": Convention("AP(norm=found)@{k}", _FOUND),
     "dchmt": Convention("AP(norm=first)@{k}", "averages over the first relevant items, wherever they rank"),
     "ucch": Convention("AP(norm=found)@{k}", _FOUND, unanswerable="drop-zero"),
-    "trec": Convention("AP(norm=all)@{k}", "divides by all relevant items, also by those that no cut has room for"),
+    "trec": Convention(
+        "AP(norm=all)@{k}",
+        "divides by all relevant items, also by those that no cut has room for",
+        ties="reversed",
+        tied="by document name, descending, rows counting as names",
+    ),
 }
 
 
@@ -107,7 +114,8 @@ def reproduce(name: str, *, cut: int | None = None) -> dict[str, Any]:
 
     Returns:
         ``measures``, ``ties`` and ``unanswerable``. Their sorts differ in how they leave ties; "stable" is what the
-        stable ones do, and what the others do on average when the database is shuffled.
+        stable ones do, and what the others do on average when the database is shuffled. trec_eval takes tied items by
+        document name, descending: "reversed" is that, where names sort as rows do (d00000, d00001, …).
 
     Raises:
         InputError: no such convention.
@@ -128,7 +136,7 @@ def difference(name: str, *, cut: int | None = None) -> str:
         InputError: no such convention.
     """
     convention = _convention(name)
-    ways = ["takes tied items in the order of their rows, where the standard averages over all orders"]
+    ways = [f"takes tied items {convention.tied}, where the standard averages over all orders"]
     if cut is not None:
         ways.insert(0, convention.differs)
     if convention.unanswerable != "zero":
@@ -155,7 +163,7 @@ def evaluate_labels(
     *,
     n_bits: int,
     measures: Sequence[str | Measure] = MEASURES,
-    ties: Ties = "expected",
+    ties: TieOrder = "expected",
     unanswerable: Unanswerable = "zero",
 ) -> Scores:
     """Hamming retrieval of items that share a label with the query.
@@ -167,7 +175,8 @@ def evaluate_labels(
         db_labels: (N,) or (N, C).
         n_bits: length of the codes.
         measures: names or values, see ``hashret.evaluation.measures``.
-        ties: "expected" over all tie orders, "optimistic", "pessimistic" or "stable" (by row).
+        ties: "expected" over all tie orders, "optimistic", "pessimistic", "stable" (by row) or "reversed" (by row, the
+            last first).
         unanswerable: whether queries without a relevant item count as "zero" or are left out ("drop"); "drop-zero"
             leaves out whatever scored 0, within a cut. They are counted in every case, and never have a rank.
 
@@ -191,7 +200,7 @@ def evaluate_labels_floats(
     db_labels: ArrayLike,
     *,
     measures: Sequence[str | Measure] = MEASURES[:4],
-    ties: Ties = "expected",
+    ties: TieOrder = "expected",
     unanswerable: Unanswerable = "zero",
 ) -> Scores:
     """The same by cosine of float features; for relaxed queries against stored codes give these as -1 and 1.
@@ -219,7 +228,8 @@ def evaluate_labels_floats(
 
 
 def _measures(measures: Sequence[str | Measure], ties: str) -> tuple[Measure, ...]:
-    check_ties(ties)
+    if ties != "reversed":
+        check_ties(ties)
     if isinstance(measures, str | Measure):
         measures = (measures,)
     return tuple(dict.fromkeys(parse(measure) for measure in measures))

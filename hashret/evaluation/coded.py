@@ -6,6 +6,7 @@ Knows arrays; nothing of where they come from.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,11 @@ class Coded:
         if n_bits == self.n_bits:
             return self.images, self.texts
         return prefix(self.images, n_bits=n_bits), prefix(self.texts, n_bits=n_bits)
+
+
+def lengths_of(coded: Coded, code_lengths: Iterable[int]) -> tuple[int, ...]:
+    """The code lengths asked for, ascending; that of the whole codes where none are."""
+    return tuple(sorted({int(n_bits) for n_bits in code_lengths})) or (coded.n_bits,)
 
 
 def by_way(coded: Coded, database: Coded | None, n_bits: int) -> dict[str, tuple[Codes, Codes, Any, Any]]:

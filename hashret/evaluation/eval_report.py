@@ -86,7 +86,11 @@ def published_table(published: AsPublished) -> Table:
     """The number of another code base beside the standard one."""
     return Table(
         f"As {published.name} would print it",
-        ("", f"{published.theirs}, ties by row ({published.name})", f"{published.ours}, expected over ties (standard)"),
+        (
+            "",
+            f"{published.theirs}, one order of ties ({published.name})",
+            f"{published.ours}, expected over ties (standard)",
+        ),
         tuple((f"{way}, {n_bits} bits", theirs, ours) for way, n_bits, theirs, ours in published.numbers),
         note=published.difference,
         digits=4,

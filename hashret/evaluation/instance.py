@@ -13,7 +13,8 @@ Ties. Items at one distance come in no meaningful order, so each figure is the e
 ``optimistic`` puts correct items first, ``pessimistic`` last, ``stable`` orders ties by row.
 
 *Source:* McSherry and Najork, "Computing information retrieval performance measures efficiently in the presence of
-tied scores", ECIR 2008; the protocol (R@K, MedR, MeanR, rSum, folds) is that of VSE++ (Faghri et al., BMVC 2018).
+tied scores", ECIR 2008; the protocol (R@K, MeanR, rSum, folds) is that of VSE++ (Faghri et al., BMVC 2018). MedR is the
+plain median of expected ranks, counted from 1; VSE++ rounds it down: floor(median of ranks counted from 0) + 1.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def evaluate_codes(
     image_codes = check_codes(image_codes, n_bits=n_bits, what="image codes")
     text_codes = check_codes(text_codes, n_bits=n_bits, what="text codes")
     owners = check_owner(owner, len(image_codes), len(text_codes))
-    for length in code_lengths or ():
+    lengths = () if code_lengths is None else sorted({int(length) for length in code_lengths})
+    for length in lengths:
         if not 0 < length <= n_bits:
             raise CodeError(f"a code length of {length} bits cannot be cut from codes of {n_bits} bits")
 
@@ -87,9 +89,9 @@ def evaluate_codes(
         return _both_ways(blocks, own, owners, len(images), ties=ties, tolerance=0, n_bits=length)
 
     full = at(n_bits)
-    if not code_lengths:
+    if not lengths:
         return full
-    return full.with_lengths({length: full if length == n_bits else at(length) for length in sorted(set(code_lengths))})
+    return full.with_lengths({length: full if length == n_bits else at(length) for length in lengths})
 
 
 def evaluate_floats(

@@ -15,9 +15,9 @@ import numpy as np
 
 from hashret.codes import bytes_for
 from hashret.evaluation.category import evaluate_labels, evaluate_labels_floats
-from hashret.evaluation.coded import WAYS, Coded, by_way
+from hashret.evaluation.coded import WAYS, Coded, by_way, lengths_of
 from hashret.evaluation.instance import Ties, evaluate_asymmetric, evaluate_codes, evaluate_floats
-from hashret.evaluation.measures import Measure, parse
+from hashret.evaluation.measures import KINDS, Measure, parse
 from hashret.evaluation.retrieval import CUTS, Retrieval
 
 FLOAT_BYTES = 4
@@ -105,6 +105,15 @@ class Measured:
         yield Row("chance", "chance", 0, 0, chance["i2t"], chance["t2i"], result.chance_r_sum)  # type: ignore[arg-type]
 
     @property
+    def lone_queries(self) -> str:
+        """What the measures over labels make of queries without a relevant item, as the end of "they …"; else empty."""
+        kinds = {parse(name.split(" ", 1)[1]).kind for row in self.by_label for name in row.values}
+        ranks = [kind for kind in KINDS if kind in kinds & {"MedR", "MeanR"}]
+        left_out = f"are left out of {' and '.join(ranks)}" if ranks else ""
+        zero = "count as 0" if kinds - {"MedR", "MeanR", "Empty"} else ""  # an empty ball is empty for every query
+        return " and ".join(filter(None, (zero, left_out)))
+
+    @property
     def labels(self) -> dict[str, float]:
         """Measures over shared labels by "i2t AP@all, 64 bits" and the like."""
         return {f"{name}, {row.name}": value for row in self.by_label for name, value in row.values.items()}
@@ -146,7 +155,7 @@ def measure_coded(
         DataError: a database, and no labels.
         InputError: a code length that there is not, an unknown measure or tie order.
     """
-    lengths = tuple(sorted(set(code_lengths or (coded.n_bits,))))
+    lengths = lengths_of(coded, code_lengths)
     codes: dict[int, Retrieval] = {}
     asymmetric: dict[int, Retrieval] = {}
     floats: dict[int, Retrieval] = {}

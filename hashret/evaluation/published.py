@@ -11,7 +11,7 @@ from typing import Any
 
 from hashret.errors import InputError
 from hashret.evaluation.category import difference, evaluate_labels, reproduce, standard
-from hashret.evaluation.coded import Coded, by_way
+from hashret.evaluation.coded import Coded, by_way, lengths_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def as_published(
     convention = reproduce(name, cut=cut)
     (theirs,), ours = convention["measures"], standard(cut)
     numbers = []
-    for n_bits in sorted(set(code_lengths or (coded.n_bits,))):
+    for n_bits in lengths_of(coded, code_lengths):
         for way, arguments in by_way(coded, database, n_bits).items():
             published = evaluate_labels(*arguments, n_bits=n_bits, **convention)
             plain = evaluate_labels(*arguments, n_bits=n_bits, measures=(ours,))

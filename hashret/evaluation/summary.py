@@ -53,9 +53,9 @@ def first_facts(measured: Measured, *, n_bits: int, captions: str = "captions", 
         width, floats = max(measured.floats.items())
         times = FLOAT_BYTES * width / bytes_for(n_bits)
         facts.append(Fact(_bytes(n_bits), "an item in the index", f"{times:.0f} times smaller than its float vector"))
-        facts.append(
-            Fact(f"{100 * codes.r_sum / floats.r_sum:.0f} %", "of the float vectors' rSum kept", f"at {n_bits} bits")
-        )
+        if floats.r_sum:
+            kept = 100 * codes.r_sum / floats.r_sum
+            facts.append(Fact(f"{kept:.0f} %", "of the float vectors' rSum kept", f"at {n_bits} bits"))
     else:
         facts.append(Fact(_bytes(n_bits), "an item in the index", f"codes of {n_bits} bits"))
         facts.append(Fact(f"{codes.r_sum:.1f}", "rSum, of 600", f"chance {codes.chance_r_sum:.1f}"))
@@ -93,7 +93,11 @@ def label_table(measured: Measured, *, title: str) -> Table:
         ),
         note=f"An item is relevant that shares a label with the query; values in 0…1{ties_of(measured)}."
         + searched
-        + (f" Nothing is relevant to {without}, which count as 0." if without else ""),
+        + (
+            f" Nothing is relevant to {without}, which {measured.lone_queries}."
+            if without and measured.lone_queries
+            else ""
+        ),
         digits=4,
         aside=tuple(row.name for row in measured.by_label if row.kind != "codes"),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hashret.errors import InputError
+from hashret.errors import ConfigError, InputError
 from hashret.feature_hasher.hasher import FeatureHasher
 from hashret.model import HeadConfig
 from hashret.training import Stage
@@ -75,7 +75,7 @@ class CMDN(FeatureHasher):
     Two stages: first each modality's own structure and the correlation of pairs are learnt side by side (distances
     inside a modality are preserved; pairs are pulled together), then both representations are joined and tuned for
     ranking, and made binary. The paper stacks auto-encoders and restricted Boltzmann machines, which are not rebuilt
-    here, and compares floats.
+    here, and compares floats. The first stage has half of the passes, the second the rest.
 
     *Source:* Peng, Huang & Qi, "Cross-media shared representation by hierarchical learning with multiple deep
     networks", IJCAI 2016.
@@ -84,17 +84,20 @@ class CMDN(FeatureHasher):
     uses_labels = False
 
     def _stages(self, n_items: int, *, rounds: int, labelled: bool) -> tuple[Stage, ...]:
-        (stage,) = super()._stages(n_items, rounds=max(2, rounds), labelled=labelled)
+        (stage,) = super()._stages(n_items, rounds=rounds, labelled=labelled)
+        part = "epochs" if stage.epochs > 1 else "passes"  # one epoch is all of a fit that holds nothing out
+        whole = getattr(stage, part)
+        if whole < 2:
+            raise ConfigError("CMDN trains in two stages, each of a pass at least, and passes is 1; give 2 or more")
         inside = {"kind": "distillation", "teacher": "features", "space": "relaxed", "match": "square"}
         between = {"kind": "infonce", "between": ["relaxed", "relaxed"], "temperature": self.temperature}
-        half = max(1, stage.epochs // 2)
         ranking = {"kind": "triplet", "negatives": "mean"}
         return (
-            replace(stage, name="separate", epochs=half, losses={"inside": inside, "between": between}),
+            replace(stage, name="separate", losses={"inside": inside, "between": between}, **{part: whole // 2}),
             replace(
                 stage,
                 name="joint",
-                epochs=half,
                 losses={"ranking": ranking, "between": between, "binary": {"kind": "quantisation", "weight": [0, 0.1]}},
+                **{part: whole - whole // 2},
             ),
         )

@@ -60,6 +60,16 @@ def test_the_package_reads_a_collection(world, tmp_path):
     assert read[0]["txt"].split("\n") == read[0]["json"]["captions"]
 
 
+@pytest.mark.parametrize("captions, lines", [("two dogs", "two dogs"), (["a", "b  c"], "a\nb c"), (7, None)])
+def test_captions_of_a_collection_may_be_one_string(tmp_path, captions, lines):
+    with Collection.create(tmp_path / "c.hashret", n_bits=8) as collection:
+        collection.add(np.zeros((1, 1), np.uint8), ids=["a"], metadata=[{"captions": captions}])
+        (shard,) = write_shards(collection, tmp_path / "shards")
+    with tarfile.open(shard) as archive:
+        texts = [archive.extractfile(name).read().decode() for name in archive.getnames() if name.endswith(".txt")]
+    assert texts == ([] if lines is None else [lines])
+
+
 def test_shards_of_the_package_are_read(world, tmp_path):
     wds = pytest.importorskip("webdataset", reason="pip install webdataset")
     with wds.TarWriter(str(tmp_path / "theirs.tar")) as sink:

@@ -48,7 +48,8 @@ def test_codes_from_elsewhere_are_measured_the_same_way(arrays, run_cli):
     labels = made["labels"], made["labels"][made["owner"]]
     theirs = evaluate_labels(made["packed"], made["packed_texts"], *labels, n_bits=32, **reproduce("dchmt", cut=3))
     assert figures["as"]["numbers"][0]["theirs"] == theirs["AP(norm=first)@3"]
-    assert "order of their rows" in figures["as"]["difference"]
+    assert "as a stable sort leaves them" in figures["as"]["difference"]
+    assert "split" not in figures  # none was read
     assert {"i2t P@H<=2, 32 bits", "t2i NDCG(gain=linear)@5, chance"} <= figures["labels"].keys()
 
 
@@ -64,8 +65,24 @@ def test_packed_codes_a_prefix_and_a_database_apart(arrays, run_cli, tmp_path):
     assert code == 0, err
     lines = out.splitlines()
     assert any(line.startswith("8 bits") for line in lines) and "trec" in out and "i2t AP@all" in out
-    assert lines[-1].startswith("trec takes tied items")
+    assert lines[-1].startswith("trec takes tied items by document name, descending, rows counting as names")
     assert "AP@all" in page.read_text(encoding="utf-8")
+    code, out, err = run_cli("eval", "--codes", *codes, "--owner", folder / "owner.npy", "--bits", 8)
+    assert code == 0, err  # the prefix alone
+    assert [line.split("  ")[0] for line in out.splitlines()] == [lines[0], "", "8 bits", "chance"]
+
+
+def test_queries_that_nothing_is_relevant_to(arrays, run_cli, tmp_path):
+    folder, _ = arrays
+    np.save(tmp_path / "others.npy", np.arange(12) % 3 + (np.arange(12) == 5) * 7)
+    codes = (folder / "packed.npy", folder / "packed_texts.npy")
+    code, out, err = run_cli(
+        "eval", "--codes", *codes, "--owner", folder / "owner.npy", "--labels", tmp_path / "others.npy",
+        "--database-codes", *codes, "--database-owner", folder / "owner.npy",
+        "--database-labels", folder / "labels.npy", "--measures", "AP@all,MedR",
+    )  # fmt: skip
+    assert code == 0, err
+    assert out.splitlines()[-1].endswith("is searched; they count as 0 and are left out of MedR")
 
 
 def test_codes_are_measured_without_torch(arrays):
@@ -91,6 +108,13 @@ BAD = {
     "a folder as file": (["--codes", "{images}", "{images}", "--out", "{folder}"], "name a file in a folder that can"),
     "a report nowhere": (["--codes", "{images}", "{images}", "--html", "{images}/x.html"], "in a folder that can"),
     "a protocol of codes": (["--codes", "{images}", "{images}", "--protocol", "x"], "--protocol names"),
+    "a device for codes": (["--codes", "{images}", "{images}", "--device", "cpu"], "--device belongs to a model"),
+    "a cache for codes": (["--codes", "{images}", "{images}", "--cache", "x"], "--cache belongs to a model"),
+    "codes again": (["--codes", "{images}", "{images}", "--again"], "--again belongs to a model"),
+    "a split of no data": (["--codes", "{images}", "{images}", "--split", "val"], "--split belongs to --data"),
+    "splits of no data": (["--codes", "{images}", "{images}", "--splits", "x"], "--splits belongs to --data"),
+    "a seed of no data": (["--codes", "{images}", "{images}", "--split-seed", "3"], "--split-seed belongs to --data"),
+    "strict with no data": (["--codes", "{images}", "{images}", "--strict"], "--strict belongs to --data"),
     "no owner": (["--codes", "{images}", "{texts}"], "--owner"),
     "no labels": (["--codes", "{images}", "{images}", "--as", "dchmt"], "the data have no labels"),
     "unknown convention": (["--codes", "{images}", "{images}", "--as", "dcmht"], "'dchmt'"),
@@ -134,6 +158,29 @@ def test_a_model_is_set_beside_another_code_base_in_a_report(world, run_cli, tmp
     assert "float32, 32 wide" in out and "leaves out queries that found nothing" in out
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/") >= 6 and "AP(norm=found)@5" in text and "Searched: 16 pictures" in text
+
+
+def test_what_a_run_learned_from_is_not_measured_as_its_test(world, run_cli, tmp_path):
+    lines = [json.loads(line) for line in world.captions.read_text().splitlines()]
+    undivided = world.folder / "undivided.jsonl"  # beside the pictures
+    undivided.write_text("".join(json.dumps({**line, "split": None}) + "\n" for line in lines))
+    run = tmp_path / "a run"  # that is over: a model beside its splits
+    shutil.copytree(world.model, run / "model")
+    splits = shutil.copy(world.run / "splits.json", run / "splits.json")
+    arguments = ("eval", run / "model", "--data", undivided, "--cache", world.folder / "cache")
+    for split, used in (("test", "train or val"), ("val", "train")):
+        code, out, err = run_cli(*arguments, "--split", split)
+        assert (code, out) == (2, "")
+        assert f"are in the run's {used} split" in err and f"--splits '{splits}'" in err
+        code, out, err = run_cli(*arguments, "--split", split, "--splits", splits)
+        assert code == 0, err
+        code, out, err = run_cli(*arguments[:3], world.captions, *arguments[4:], "--split", split)
+        assert code == 0, err  # data with the same splits of their own
+    assert run_cli(*arguments, "--split", "train")[0] == 0  # called what it is
+    draw_protocol([line["id"] for line in lines if line["split"] == "train"], name="mine", dataset="shapes", n_query=4,
+                  n_train=0, relevance="instance").save(tmp_path / "protocol.json")  # fmt: skip
+    code, out, err = run_cli(*arguments, "--protocol", tmp_path / "protocol.json")
+    assert code == 2 and "4 of the 4 items to measure" in err and "among the run's test split" in err
 
 
 def test_a_protocol_names_what_is_asked_and_what_is_searched(world, run_cli, tmp_path):

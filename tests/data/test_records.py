@@ -55,6 +55,10 @@ def test_label_columns_survive_a_split(pets: Dataset) -> None:
     assert pets.label_matrix().dtype == bool
     np.testing.assert_array_equal(pets.split("test").label_matrix(), expected[1:2])
     assert Dataset("none", (Record("a"),)).label_matrix().shape == (1, 0)
+    with pytest.raises(
+        DataError, match="record '1' has the label 'dog', and the vocabulary of 'pets' does not hold it"
+    ):
+        Dataset("pets", pets.records, vocabulary=("cat", "bird")).label_matrix()
 
 
 def test_captions_and_their_owners(pets: Dataset) -> None:

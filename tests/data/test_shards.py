@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from hashret.data import decode_image, open_dataset
+from hashret.data.readers import detect
 from hashret.errors import DataError
 
 COLOURS = ("red", "lime", "blue")
@@ -67,3 +68,11 @@ def test_what_is_no_shard_is_told(tmp_path: Path) -> None:
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="half a surrogate pair"):
         open_dataset(shard(tmp_path / "odd.tar", [("\udcff.png", picture("red"))]))
+
+
+@pytest.mark.parametrize("place", ["images/1.png", "captions.jsonl"])
+def test_an_archive_beside_pictures_or_captions_does_not_hide_them(tmp_path: Path, place: str) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / place).write_text('{"caption": "a dog"}\n')
+    (tmp_path / "images.tar").write_bytes(b"what was downloaded")
+    assert detect(tmp_path) == "folder"

@@ -113,6 +113,16 @@ def test_records_that_the_file_does_not_name_are_in_no_split(tmp_path: Path, cap
     assert "2 records of numbers are in none of the splits" in caplog.text
 
 
+def test_a_file_that_parts_the_records_of_a_picture(tmp_path: Path) -> None:
+    dataset = Dataset("d", tuple(Record(name, ("a",), Path("/p/1.jpg")) for name in "abc"))
+    path = tmp_path / "s.json"
+    path.write_text('{"splits": {"train": ["a"], "test": ["b"]}}')
+    with pytest.raises(DataError, match=r"id 'b': the picture '/p/1.jpg' is in the split 'test' here and 'train' in"):
+        load_splits(dataset, path)
+    path.write_text('{"splits": {"train": ["a", "b"]}}')
+    assert of(load_splits(dataset, path)) == {"a": "train", "b": "train", "c": None}
+
+
 def test_split_files_that_cannot_be_used(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
     with pytest.raises(DataError, match="cannot be read"):

@@ -84,13 +84,14 @@ def test_every_measure_is_the_average_over_all_orders_of_ties(seed: int, n_items
     names = [*_names(cut), "AP@all", "NDCG@all"]
     results = {
         ties: evaluate_labels(queries, items, query_labels, item_labels, n_bits=n_bits, measures=names, ties=ties)
-        for ties in ("expected", "optimistic", "pessimistic", "stable")
+        for ties in ("expected", "optimistic", "pessimistic", "stable", "reversed")
     }
     distances = hamming(queries, items)
     shared = query_labels.astype(int) @ item_labels.T.astype(int)
     for query in range(2):
         rankings = [shared[query][order].tolist() for order in _orders(distances[query])]
         by_row = shared[query][np.lexsort((np.arange(n_items), distances[query]))].tolist()
+        last_first = shared[query][np.lexsort((-np.arange(n_items), distances[query]))].tolist()
         for name in names:
             if name.endswith("@all"):
                 definition: Definition = _definition("AP(norm=all)@9" if name[0] == "A" else "NDCG@9", 9)
@@ -101,6 +102,8 @@ def test_every_measure_is_the_average_over_all_orders_of_ties(seed: int, n_items
             np.testing.assert_allclose(got["expected"], np.mean(values), atol=1e-9, err_msg=name)
             plain = definition(by_row, 9 if name.endswith("@all") else cut)
             np.testing.assert_allclose(got["stable"], plain, atol=1e-12, err_msg=name)
+            turned = definition(last_first, 9 if name.endswith("@all") else cut)
+            np.testing.assert_allclose(got["reversed"], turned, atol=1e-12, err_msg=name)
             best, worst = (min, max) if name == "MeanR" else (max, min)
             if "found" not in name:  # more hits within the cut may lower it: not a monotone measure
                 np.testing.assert_allclose(got["optimistic"], best(values), atol=1e-9, err_msg=name)
@@ -141,13 +144,13 @@ def test_trec_eval_agrees_where_the_definitions_meet() -> None:
     queries, query_labels = queries[answerable], query_labels[answerable]
     distances = hamming(queries, items)
     shared = query_labels.astype(int) @ item_labels.T.astype(int)
-    # No two scores are equal, so that trec_eval, which orders ties by document name, ranks by (distance, row).
+    # 500 items at 17 distances: most are tied, and trec_eval takes those by name, descending.
     run = [
-        ir.ScoredDoc(str(q), str(n), -float(distances[q, n]) - n / 1000)
+        ir.ScoredDoc(str(q), f"d{n:05}", -float(distances[q, n]))
         for q in range(len(queries))
         for n in range(len(items))
     ]
-    qrels = [ir.Qrel(str(q), str(n), int(shared[q, n])) for q, n in zip(*np.nonzero(shared))]
+    qrels = [ir.Qrel(str(q), f"d{n:05}", int(shared[q, n])) for q, n in zip(*np.nonzero(shared))]
     pairs = {
         "AP@all": ir.AP,
         "AP(norm=all)@50": ir.AP @ 50,
@@ -155,10 +158,16 @@ def test_trec_eval_agrees_where_the_definitions_meet() -> None:
         "NDCG(gain=linear)@30": ir.nDCG @ 30,
         "R@5": ir.Success @ 5,
     }
-    ours = evaluate_labels(queries, items, query_labels, item_labels, n_bits=16, measures=[*pairs], ties="stable")
+    sample = (queries, items, query_labels, item_labels)
+    ours = evaluate_labels(*sample, n_bits=16, measures=[*pairs], ties="reversed")
     theirs = ir.calc_aggregate(list(pairs.values()), qrels, run)
     for name, measure in pairs.items():
         assert ours[name] == pytest.approx(theirs[measure], abs=1e-6), name
+    for cut, measure in ((None, ir.AP), (50, ir.AP @ 50)):
+        (value,) = evaluate_labels(*sample, n_bits=16, **reproduce("trec", cut=cut)).values.values()
+        assert value == pytest.approx(theirs[measure], abs=1e-6)
+        by_row = evaluate_labels(*sample, n_bits=16, **{**reproduce("trec", cut=cut), "ties": "stable"})
+        assert abs(value - sum(by_row.values.values())) > 1e-4  # so that the order of ties is seen
 
 
 @pytest.mark.parametrize("cut", [None, 20])
@@ -167,15 +176,18 @@ def test_conventions_of_other_code_bases(cut: int | None) -> None:
     query_labels = query_labels.copy()
     query_labels[:5] = False
     shared = query_labels.astype(int) @ item_labels.T.astype(int)
-    order = np.argsort(hamming(queries, items), axis=1, kind="stable")
+    distances = hamming(queries, items)
+    order = np.argsort(distances, axis=1, kind="stable")
+    last_first = 499 - np.argsort(distances[:, ::-1], axis=1, kind="stable")
     expected: dict[str, list[float]] = {name: [] for name in ("deephash", "dchmt", "ucch", "trec")}
     for levels in np.take_along_axis(shared, order, axis=1).tolist():
         k = cut or len(levels)
         expected["deephash"].append(_ap(levels, k, "found"))
         expected["dchmt"].append(_ap(levels, k, "first"))
-        expected["trec"].append(_ap(levels, k, "all"))
         if any(levels[:k]):
             expected["ucch"].append(_ap(levels, k, "found"))
+    for levels in np.take_along_axis(shared, last_first, axis=1).tolist():
+        expected["trec"].append(_ap(levels, cut or len(levels), "all"))
     for name, values in expected.items():
         scores = evaluate_labels(queries, items, query_labels, item_labels, n_bits=16, **reproduce(name, cut=cut))
         (value,) = scores.values.values()
@@ -200,7 +212,7 @@ def test_queries_without_a_relevant_item_are_counted() -> None:
 def test_blocks_do_not_change_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = _sample()
     names = ["AP@all", "NDCG@10", "AP(norm=found)@7", "P@H<=3", "MedR"]
-    for ties in ("expected", "optimistic", "stable"):
+    for ties in ("expected", "optimistic", "stable", "reversed"):
         whole = evaluate_labels(*sample, n_bits=16, measures=names, ties=ties)
         with monkeypatch.context() as patch:
             patch.setattr("hashret.evaluation.buckets.CELLS", 300)
@@ -237,7 +249,7 @@ def test_ball_measures() -> None:
     assert scores["P@H<=9"] == 0.75
 
 
-@pytest.mark.parametrize("ties", ["expected", "optimistic", "pessimistic", "stable"])
+@pytest.mark.parametrize("ties", ["expected", "optimistic", "pessimistic", "stable", "reversed"])
 def test_floats_that_are_codes_give_the_figures_of_codes(ties: str) -> None:
     queries, items, query_labels, item_labels = _sample(n_bits=64)
     names = ["AP@all", "AP(norm=found)@50", "NDCG@100", "R@1", "MeanR"]
@@ -303,3 +315,7 @@ def test_equal_floats_come_by_row_whatever_the_noise_of_their_cosines() -> None:
             direction[None], items, [1], (np.arange(5) == row).astype(int), measures=("MeanR",), ties="stable"
         )
         assert found["MeanR"] == row + 1
+        found = evaluate_labels_floats(
+            direction[None], items, [1], (np.arange(5) == row).astype(int), measures=("MeanR",), ties="reversed"
+        )
+        assert found["MeanR"] == 5 - row

@@ -84,6 +84,7 @@ def test_prefixes_are_the_figures_of_the_shorter_codes() -> None:
     images, texts, owner = _pairs()
     a, b = pack(images), pack(texts)
     result = evaluate_codes(a, b, owner, n_bits=64, code_lengths=[12, 32, 64])
+    assert evaluate_codes(a, b, owner, n_bits=64, code_lengths=np.array([12, 32, 64])).to_dict() == result.to_dict()
     assert list(result.by_length) == [12, 32, 64]
     assert result.by_length[64].to_dict() == evaluate_codes(a, b, owner, n_bits=64).to_dict()
     short = evaluate_codes(prefix(a, n_bits=12), prefix(b, n_bits=12), owner, n_bits=12)

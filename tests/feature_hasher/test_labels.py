@@ -7,9 +7,10 @@ import pytest
 
 from hashret.baselines import BASELINES, build
 from hashret.codes import check_codes
-from hashret.errors import DataError, InputError
+from hashret.errors import ConfigError, DataError, InputError
 from hashret.evaluation import evaluate_codes, evaluate_labels
 from hashret.feature_hasher import TRAINED, FeatureHasher
+from hashret.feature_hasher.literature import CMDN
 
 N, N_TEST, N_BITS = 400, 120, 32
 
@@ -91,6 +92,18 @@ def test_heads_of_the_literature_learn_and_come_back(name: str, tmp_path) -> Non
     if not type(hasher).uses_labels:  # which then change nothing
         plain = type(hasher)(**hasher.get_params()).fit(WORLD["X"][:N], WORLD["Y"][:N])
         np.testing.assert_array_equal(plain.encode_texts(WORLD["Y"][N:]), codes[1])
+
+
+@pytest.mark.parametrize("validation_fraction", [0.0, 0.1])
+@pytest.mark.parametrize("passes", [2, 3, 7])
+def test_the_two_stages_of_cmdn_have_the_passes_of_a_fit(passes: int, validation_fraction: float) -> None:
+    hasher = CMDN(n_bits=16, hidden=8, passes=passes, batch_size=50, validation_fraction=validation_fraction)
+    hasher.fit(WORLD["X"][:N], WORLD["Y"][:N])
+    a_pass = (N - round(validation_fraction * N)) // 50
+    steps = {curve["stage"]: curve["steps"] for curve in hasher.curves_}
+    assert steps == {"separate": passes // 2 * a_pass, "joint": (passes - passes // 2) * a_pass}
+    with pytest.raises(ConfigError, match="two stages, each of a pass at least, and passes is 1"):
+        hasher.set_params(passes=1).fit(WORLD["X"][:N], WORLD["Y"][:N])
 
 
 def test_relaxed_codes_are_not_saturated() -> None:

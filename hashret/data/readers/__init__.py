@@ -75,8 +75,9 @@ def _detect_text(path: Path, text: str) -> str:
     if {"image", "caption"} & {name.strip().strip('"') for name in header.split("\n")}:
         return "csv"
     raise DataError(
-        f"the format of {str(path)!r} cannot be told from its name or content; "
-        f"name one of {', '.join(READERS.names())} with format=…"
+        f"the format of {str(path)!r} cannot be told from its name or content; save it as JSON lines or as CSV with "
+        f"the columns image and caption, under a name that ends in .jsonl or .csv "
+        f"(in Python, format= names its reader: {', '.join(READERS.names())})"
     )
 
 

@@ -7,7 +7,8 @@ add up.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,16 +101,39 @@ def gather(rows: Sequence[Row], *, base: Path, strict: bool) -> Gathered:
             )
         draft.captions.extend(kept)
         draft.labels.extend(label for label in _texts(row.labels, "labels", row.where) if label not in draft.labels)
-    return _check_files(drafts, empty, strict=strict)
+    check_pictures((draft.image, draft.split, draft.where) for draft in drafts.values())
+    return _check_files(drafts, empty, base=base, strict=strict)
 
 
-def _check_files(drafts: Mapping[str, _Draft], empty: Sequence[str], *, strict: bool) -> Gathered:
+def check_pictures(items: Iterable[tuple[Path | None, str | None, str]]) -> None:
+    """Refuse one picture in two splits, which would be measured on what was learned from.
+
+    Args:
+        items: the picture, the split and the place ("file, line 3") of each record, whatever their ids; those without a
+            picture or a split do not count.
+
+    Raises:
+        DataError: there is one; both places are named.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    for image, split, where in items:
+        if image is None or split is None:
+            continue
+        other, there = seen.setdefault(os.path.normpath(image), (split, where))
+        if other != split:
+            raise DataError(
+                f"{where}: the picture {str(image)!r} is in the split {split!r} here and {other!r} in {there}; "
+                f"a picture belongs to one split, whatever the ids of its records"
+            )
+
+
+def _check_files(drafts: Mapping[str, _Draft], empty: Sequence[str], *, base: Path, strict: bool) -> Gathered:
     missing = [name for name, draft in drafts.items() if draft.image is not None and not is_file(draft.image)]
     if missing and strict:
         shown = ", ".join(repr(str(drafts[name].image)) for name in missing[:5])
         raise DataError(
             f"{len(missing)} of {len(drafts)} pictures are missing: {shown}{', …' if len(missing) > 5 else ''}; "
-            f"check the paths, or name the folder that they are relative to (images_root)"
+            f"check the paths, which are taken from {str(base)!r} on (in Python, images_root= names another folder)"
         )
     absent = set(missing)
     records = tuple(

@@ -4,7 +4,8 @@
     images/1.jpg,"a dog, running",train,animal;outdoors,1
 
 Rows of the same picture are one record. Several labels are parted by ``;``. Other columns become metadata, as
-strings, from the first row of a picture.
+strings, from the first row of a picture. Quotes are read strictly: one that is never closed would make a caption of all
+that follows it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ def read_csv(path: Path, *, images_root: Path | None = None, strict: bool = Fals
     """The records of a CSV file; the delimiter is the comma, semicolon, tab or bar that its header uses.
 
     Raises:
-        DataError: no header with ``image`` or ``caption``, or a row with more or fewer values than the header.
+        DataError: no header with ``image`` or ``caption``, a row with more or fewer values than the header, or a value
+            whose double quotes do not enclose it.
     """
     text = read_text(path)
     # splitlines() would part captions at U+2028, U+0085 and the like, where no row ends
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
+    source = io.StringIO(text, newline="")
+    lines = csv.reader(source, delimiter=_delimiter(text), skipinitialspace=True, strict=True)
     header: list[str] = []
     rows = []
     start = 1
@@ -47,7 +50,11 @@ def read_csv(path: Path, *, images_root: Path | None = None, strict: bool = Fals
                 )
             rows.append(_row(dict(zip(header, values)), where))
     except csv.Error as error:
-        raise DataError(f"{path}, line {lines.line_num}: not valid CSV ({error})") from error
+        end = f", read up to line {lines.line_num}" if lines.line_num > start else ""
+        raise DataError(
+            f"{path}, line {start}: not valid CSV ({error}{end}); a value that begins with a double quote must end "
+            f"with one, right before the next delimiter, and every quote inside it is written twice"
+        ) from error
     return gather(rows, base=images_root or path.parent, strict=strict)
 
 
