@@ -86,8 +86,8 @@ class BagEncoder(Encoder):
         return {"bag": torch.from_numpy(self.bags.vectors(items))}
 
     def prefix(self, inputs: dict[str, Tensor]) -> Encoded:
-        """The bag itself."""
-        return single(inputs["bag"].to(self.device))
+        """The bag itself, where it lies: without weights the encoder has no device of its own."""
+        return single(inputs["bag"])
 
     def identity(self) -> dict[str, Any]:
         """The weighting, the width and the vocabulary."""

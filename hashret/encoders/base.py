@@ -48,8 +48,10 @@ class EncoderConfig:
             path of a file or folder.
         train_blocks: how many of the last blocks are trainable; 0 = all frozen, -1 = every block.
         output: "pooled" (one vector an item) or "tokens" (all of them, and the pooled vector beside).
-        pool: how tokens become the pooled vector: "model" (as the weights were trained), "mean" (of patches or
-            words), "first" (the class token), "first+mean" (both, side by side; only with output="pooled").
+        pool: how tokens become the pooled vector: "model" (of pictures and of CLIP's texts as the weights were
+            trained; of other texts and of "features" the mean), "mean" (of patches or words), "first" (the class
+            token), "first+mean" (both, side by side; only with output="pooled"). Text models whose class token was
+            trained, such as BGE, want "first".
         token_grid: average-pool the patches to this many squared before they are cached; the class token is kept.
         image_size: side of the model's input in pixels; None = the model's own.
         max_length: text longer than this many tokens is cut.
@@ -162,7 +164,7 @@ class Encoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Where the weights are; the CPU for an encoder without weights, which works where its inputs lie."""
         return next((tensor.device for tensor in _tensors(self)), torch.device("cpu"))
 
     # --- who it is

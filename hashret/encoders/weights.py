@@ -32,7 +32,7 @@ from torch import Tensor
 from hashret._lazy import require
 from hashret.encoders.base import EncoderConfig, Modality
 from hashret.encoders.providers import PROVIDERS, Provider, provider_for
-from hashret.errors import WeightsError
+from hashret.errors import ConfigError, WeightsError
 from hashret.registry import nearest
 
 M = TypeVar("M")
@@ -66,6 +66,7 @@ def load_pretrained(
         from_package: loads a provider's file.
 
     Raises:
+        ConfigError: the model is of a kind that cannot be used.
         WeightsError: no place has them; the sentence lists what was tried and the line that would help.
     """
     provider = provider_for(config.name, modality)
@@ -87,6 +88,8 @@ def load_pretrained(
         try:
             model = from_hub(hub_name, not online)
             return model, Origin("hub", f"{hub_name} from the model hub")
+        except ConfigError:  # the model is there, and no other place has one that fits better
+            raise
         except Exception as error:  # the hub's clients raise the errors of half a dozen libraries
             away = "the hub cannot be reached, and its cache has no copy"
             tried.append(f"the hub's answer was: {_first_line(error)}" if online else away)
@@ -216,7 +219,7 @@ def _local_places(name: str, modality: Modality) -> list[Path]:
 def _local(config: EncoderConfig, path: Path, from_local: Callable[[Path], M]) -> tuple[M, Origin]:
     try:
         return from_local(path), Origin("local", str(path))
-    except WeightsError:
+    except (ConfigError, WeightsError):
         raise
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsError(f"the weights at {str(path)!r} do not fit {config.name!r}: {_first_line(error)}") from error

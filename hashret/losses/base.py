@@ -79,10 +79,10 @@ class BatchOutputs:
         text: the text side.
         group: (B,) int64; rows of one group show the same thing and are no negatives of each other.
         labels: (B, C) bool, or None.
-        weight: (B,) how much a pair counts, or None for 1.
         target: (B,) in [0, 1], how far a pair is believed to match, or None for 1.
         teacher: unit vectors ((B, d), (B, d)) of a float teacher for image and text, or None.
         second: the text side of another caption of each image, or None where no loss of the stage needs it.
+        second_target: as ``target``, of ``second``.
         keys: the momentum twin's, or None likewise.
         match: from (P,) int64 rows of images and of texts of the batch to (P,) logits of the stage's re-ranker that
             they match, or None likewise.
@@ -92,10 +92,10 @@ class BatchOutputs:
     text: Side
     group: Tensor
     labels: Tensor | None = None
-    weight: Tensor | None = None
     target: Tensor | None = None
     teacher: tuple[Tensor, Tensor] | None = None
     second: Side | None = None
+    second_target: Tensor | None = None
     keys: Keys | None = None
     match: Callable[[Tensor, Tensor], Tensor] | None = None
 
@@ -152,6 +152,7 @@ class Loss(nn.Module):
 
     Options: ClassVar[type]
     needs: frozenset[Need] = frozenset()
+    reads_target: ClassVar[bool] = False  # whether it believes a pair by ``BatchOutputs.target``
 
     def __init__(self, options: Any, dims: Dims) -> None:
         super().__init__()
@@ -182,7 +183,7 @@ class PrefixLoss(Loss):
         if any(not 1 <= length <= dims.n_bits for length in lengths):
             raise ConfigError(f"a loss cannot be applied at {list(lengths)} bits of a code of {dims.n_bits} bits")
         weights = options.length_weights or (1.0,) * len(lengths)
-        if len(weights) != len(lengths) or min(weights) < 0 or sum(weights) <= 0:
+        if len(weights) != len(lengths) or not min(weights) >= 0 or not 0 < sum(weights) < math.inf:
             raise ConfigError(
                 f"length_weights must be {len(lengths)} numbers of at least 0, one a length of {list(lengths)}, "
                 f"and not {list(weights)}"
@@ -215,14 +216,6 @@ def similarity(outputs: BatchOutputs, between: tuple[Space, Space], n_bits: int)
     return view(outputs.image, between[0], n_bits) @ view(outputs.text, between[1], n_bits).T
 
 
-def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean of (…, B) ``values`` over B, or their mean under ``weight`` (0 where all weights are 0)."""
-    if weight is None:
-        return values.mean(dim=-1)
-    mean: Tensor = (values * weight).sum(dim=-1) / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)
-    return mean
-
-
 def given(value: T | None, what: str) -> T:
     """``value``, which a loss asked for through ``needs``.
 
@@ -235,9 +228,9 @@ def given(value: T | None, what: str) -> T:
 
 
 def check_temperature(temperature: float) -> None:
-    """Raises ConfigError where τ is not above 0."""
-    if not temperature > 0:
-        raise ConfigError(f"a temperature must be above 0, and not {temperature}")
+    """Raises ConfigError where τ is not above 0, or endless."""
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"a temperature must be a number above 0, and not {temperature}")
 
 
 class Temperature(nn.Module):
@@ -249,6 +242,8 @@ class Temperature(nn.Module):
 
     def __init__(self, value: float, *, learnable: bool, low: float, high: float) -> None:
         super().__init__()
+        if learnable and not low <= value <= high:
+            raise ConfigError(f"a temperature that is learnt begins from {low} to {high}, and not at {value}")
         self.value, self.bounds = value, (math.log(low), math.log(high))
         self.log = nn.Parameter(torch.tensor(value).log()) if learnable else None
 

@@ -18,7 +18,6 @@ from hashret.losses.base import (
     Space,
     check_temperature,
     view,
-    weighted_mean,
 )
 
 Teacher = Literal["teacher", "float", "features"]
@@ -81,11 +80,11 @@ class Distillation(PrefixLoss):
 
     def _match(self, target: Tensor, student: Tensor, outputs: BatchOutputs) -> Tensor:
         if self.options.match == "square":
-            return weighted_mean((student - target).square().mean(dim=1), outputs.weight)
+            return (student - target).square().mean()
         tau = self.options.temperature
         directions = ((target, student), (target.T, student.T))
         rows = [-((t / tau).softmax(dim=1) * (s / tau).log_softmax(dim=1)).sum(dim=1) for t, s in directions]
-        return weighted_mean(0.5 * (rows[0] + rows[1]), outputs.weight)
+        return 0.5 * (rows[0] + rows[1]).mean()
 
 
 def _cosines(a: Tensor, b: Tensor) -> Tensor:

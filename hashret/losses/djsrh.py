@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hashret.errors import ConfigError
-from hashret.losses.base import BatchOutputs, PrefixLoss, PrefixOptions, weighted_mean
+from hashret.losses.base import BatchOutputs, PrefixLoss, PrefixOptions
 
 
 @dataclass(frozen=True)
@@ -60,5 +60,4 @@ class JointSemantics(PrefixLoss):
             target = options.scale * ((1 - options.second_order) * mixed + options.second_order * second)
         f, g = (functional.normalize(side.relaxed[:, :n_bits], dim=1) for side in (outputs.image, outputs.text))
         weights = ((f, g, 1.0), (f, f, options.inside), (g, g, options.inside))
-        rows = sum(weight * (a @ b.T - target).square().mean(dim=1) for a, b, weight in weights if weight)
-        return weighted_mean(rows, outputs.weight)  # type: ignore[arg-type]
+        return torch.stack([weight * (a @ b.T - target).square().mean() for a, b, weight in weights if weight]).sum()

@@ -19,7 +19,6 @@ from hashret.losses.base import (
     Temperature,
     check_temperature,
     similarity,
-    weighted_mean,
 )
 
 
@@ -30,7 +29,6 @@ def info_nce(
     excluded: Tensor | None = None,
     target: Tensor | None = None,
     soft: Tensor | None = None,
-    weight: Tensor | None = None,
 ) -> Tensor:
     """InfoNCE with rows as queries and the diagonal as positives.
 
@@ -44,7 +42,6 @@ def info_nce(
         excluded: (B, C) bool, true where a column is no negative of a row (the diagonal must be false).
         target: (B,) t in [0, 1]; None: 1.
         soft: (…, B, C) rows summing to 1; used where ``target`` is below 1.
-        weight: (B,) weight of a row in the mean.
 
     Returns:
         (…) one loss a matrix.
@@ -61,7 +58,7 @@ def info_nce(
         # an excluded column has p = 0 and log p = -inf; its term is 0
         cross = -(p * log_p.masked_fill(torch.isneginf(log_p), 0.0)).sum(dim=-1)
         rows = target * rows + (1 - target) * cross
-    return weighted_mean(rows, weight)
+    return rows.mean(dim=-1)
 
 
 def symmetric(cosines: Tensor, temperature: Tensor | float, outputs: BatchOutputs) -> Tensor:
@@ -72,7 +69,6 @@ def symmetric(cosines: Tensor, temperature: Tensor | float, outputs: BatchOutput
             temperature=temperature,
             excluded=outputs.excluded,
             target=outputs.target,
-            weight=outputs.weight,
         )
         for matrix in (cosines, cosines.transpose(-1, -2))
     ]
@@ -108,6 +104,7 @@ class InfoNCE(PrefixLoss):
 
     Options: ClassVar[type] = InfoNCEOptions
     options: InfoNCEOptions
+    reads_target = True
 
     def __init__(self, options: InfoNCEOptions, dims: Dims) -> None:
         super().__init__(options, dims)
@@ -158,6 +155,7 @@ class JointInfoNCE(PrefixLoss):
 
     Options: ClassVar[type] = JointInfoNCEOptions
     options: JointInfoNCEOptions
+    reads_target = True
 
     def __init__(self, options: JointInfoNCEOptions, dims: Dims) -> None:
         super().__init__(options, dims)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hashret.errors import ConfigError
-from hashret.losses.base import BatchOutputs, Dims, Loss, Side, given, weighted_mean
+from hashret.losses.base import BatchOutputs, Dims, Loss, Side, given
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class LabelBCE(Loss):
                 pos_weight=logits.new_tensor(self.options.positive_weight),
                 reduction="none",
             )
-            terms.append(weighted_mean(costs.mean(dim=1), outputs.weight))
+            terms.append(costs.mean())
         return 0.5 * torch.stack(terms).sum()
 
     def _inputs(self, side: Side) -> Tensor:

@@ -20,7 +20,6 @@ from hashret.losses.base import (
     check_temperature,
     given,
     view,
-    weighted_mean,
 )
 
 
@@ -91,7 +90,7 @@ class LocalMI(PrefixLoss):
         no_negative = same[:, None, :] | ~mask[:, :, None]
         negative = scores.masked_fill(no_negative, float("-inf")).flatten(0, 1).logsumexp(dim=0)  # (B,)
         costs = (torch.logaddexp(positive, negative[:, None]) - positive) * mask
-        return weighted_mean(costs.sum(dim=1) / mask.sum(dim=1).clamp_min(1), outputs.weight)
+        return (costs.sum(dim=1) / mask.sum(dim=1).clamp_min(1)).mean()
 
 
 def spread(tokens: Tensor, mask: Tensor | None, *, most: int) -> tuple[Tensor, Tensor]:

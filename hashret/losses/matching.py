@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hashret.losses.base import BatchOutputs, Loss, Space, check_temperature, given, similarity, weighted_mean
+from hashret.losses.base import BatchOutputs, Loss, Space, check_temperature, given, similarity
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Matching(Loss):
 
     Options: ClassVar[type] = MatchingOptions
     options: MatchingOptions
+    reads_target = True
     needs = frozenset({"matcher"})
 
     def forward(self, outputs: BatchOutputs, *, progress: float = 0.0) -> Tensor:
@@ -50,9 +51,7 @@ class Matching(Loss):
         logits = match(torch.cat([every, rows, images]), torch.cat([every, texts, rows]))
         labels = torch.zeros_like(logits)
         labels[: len(every)] = 1.0 if outputs.target is None else outputs.target.to(labels.dtype)
-        costs = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        weight = None if outputs.weight is None else outputs.weight[torch.cat([every, rows, rows])]
-        return weighted_mean(costs, weight)
+        return functional.binary_cross_entropy_with_logits(logits, labels)
 
     @torch.no_grad()
     def _negatives(self, outputs: BatchOutputs) -> tuple[Tensor, Tensor, Tensor]:

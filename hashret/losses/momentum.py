@@ -64,6 +64,7 @@ class MomentumContrast(PrefixLoss):
 
     Options: ClassVar[type] = MomentumContrastOptions
     options: MomentumContrastOptions
+    reads_target = True
     needs = frozenset({"momentum"})
 
     def __init__(self, options: MomentumContrastOptions, dims: Dims) -> None:
@@ -85,12 +86,10 @@ class MomentumContrast(PrefixLoss):
             directions = ((*image, *image_keys), (*text, *text_keys))
         else:
             directions = ((*image, *text_keys), (*text, *image_keys))
-        terms = [self._direction(sides, excluded, sure, outputs.weight) for sides in directions]
+        terms = [self._direction(sides, excluded, sure) for sides in directions]
         return 0.5 * (terms[0] + terms[1])
 
-    def _direction(
-        self, sides: tuple[Side, ...], excluded: Tensor, sure: Tensor | None, weight: Tensor | None
-    ) -> Tensor:
+    def _direction(self, sides: tuple[Side, ...], excluded: Tensor, sure: Tensor | None) -> Tensor:
         """Q, over all prefixes, of queries, the twin's queries, keys of the batch and keys of the queue."""
         queries, twins, batch, queue = (self._vectors(side) for side in sides)
         keys = torch.cat([batch, queue]).detach()
@@ -105,7 +104,7 @@ class MomentumContrast(PrefixLoss):
                     for cosines in self._cosines(twins, keys, lengths)
                 ]
         terms = [
-            share * info_nce(cosines, temperature=tau, excluded=excluded, target=sure, soft=soft, weight=weight)
+            share * info_nce(cosines, temperature=tau, excluded=excluded, target=sure, soft=soft)
             for (_, share), cosines, soft in zip(lengths, found, wished)
         ]
         return torch.stack(terms).sum()

@@ -42,13 +42,14 @@ class PairLikelihood(PrefixLoss):
     L = mean_ij [ S_ij·softplus(-θ_ij) + (1 - S_ij)·softplus(θ_ij) ] = mean_ij [ log(1 + e^θ_ij) - S_ij θ_ij ] without
     overflow, θ_ij = scale·cos(f_i, g_j). With ``balance`` L is half the mean of the first term over the similar pairs
     plus half that of the second over the others. The similar pairs of text j have S_ij = t_j, how far it is believed
-    to match its image; a pair's weight is w_i·w_j.
+    to match its image.
 
     *Source:* Jiang & Li (DCMH), CVPR 2017, the first term of eq. 1, divided by B².
     """
 
     Options: ClassVar[type] = PairLikelihoodOptions
     options: PairLikelihoodOptions
+    reads_target = True
 
     def __init__(self, options: PairLikelihoodOptions, dims: Dims) -> None:
         super().__init__(options, dims)
@@ -62,10 +63,7 @@ class PairLikelihood(PrefixLoss):
         similar = self._similar(outputs).to(theta.dtype)
         if outputs.target is not None:
             similar = similar * outputs.target
-        weight = torch.ones_like(theta)
-        if outputs.weight is not None:
-            weight = outputs.weight[:, None] * outputs.weight[None, :]
-        parts = ((weight * similar, functional.softplus(-theta)), (weight * (1 - similar), functional.softplus(theta)))
+        parts = ((similar, functional.softplus(-theta)), (1 - similar, functional.softplus(theta)))
         sums, sizes = (torch.stack(values) for values in zip(*(((w * cost).sum(), w.sum()) for w, cost in parts)))
         least = torch.finfo(theta.dtype).tiny
         if options.balance:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hashret.errors import ConfigError
-from hashret.losses.base import BatchOutputs, Dims, Need, PrefixLoss, PrefixOptions, Space, given, view, weighted_mean
+from hashret.losses.base import BatchOutputs, Dims, Need, PrefixLoss, PrefixOptions, Space, given, view
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Proxies(PrefixLoss):
         ]
         cosines = [side @ proxies.to(side.dtype).T for side in sides]
         if self.options.match == "softmax":
-            return 0.5 * torch.stack([self._softmax(one, labels, outputs.weight) for one in cosines]).sum()
+            return 0.5 * torch.stack([self._softmax(one, labels) for one in cosines]).sum()
         terms = [_mean(1 - one, labels) + _mean(self._excess(one), ~labels) for one in cosines]
         several = labels.sum(dim=1) > 1
         strangers = (labels.float() @ labels.float().T == 0) & several[:, None] & several[None, :]
@@ -81,10 +81,10 @@ class Proxies(PrefixLoss):
     def _excess(self, cosines: Tensor) -> Tensor:
         return (cosines - self.options.threshold).clamp_min(0)
 
-    def _softmax(self, cosines: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+    def _softmax(self, cosines: Tensor, labels: Tensor) -> Tensor:
         share = labels / labels.sum(dim=1, keepdim=True).clamp_min(1)
         rows = -(share * (cosines / self.options.temperature).log_softmax(dim=1)).sum(dim=1)
-        return weighted_mean(rows, weight)
+        return rows.mean()
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

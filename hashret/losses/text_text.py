@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -50,11 +50,14 @@ class TextText(PrefixLoss):
 
     Options: ClassVar[type] = TextTextOptions
     options: TextTextOptions
+    reads_target = True
     needs = frozenset({"second_caption"})
 
     def at(self, outputs: BatchOutputs, n_bits: int) -> Tensor:
         options = self.options
         second = given(outputs.second, "another caption of each image")
+        if outputs.target is not None and outputs.second_target is not None:  # both captions have to be believed
+            outputs = replace(outputs, target=outputs.target * outputs.second_target)
         cosines = view(outputs.text, options.between[0], n_bits) @ view(second, options.between[1], n_bits).T
         if options.form == "infonce":
             return symmetric(cosines, options.temperature, outputs)

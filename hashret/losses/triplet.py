@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hashret.errors import ConfigError
-from hashret.losses.base import BatchOutputs, PrefixLoss, PrefixOptions, Space, similarity, weighted_mean
+from hashret.losses.base import BatchOutputs, PrefixLoss, PrefixOptions, Space, similarity
 
 Negatives = Literal["sum", "mean", "semi", "hardest"]
 Softening = Literal["exponential", "linear"]
@@ -59,12 +59,12 @@ def hinge(cosines: Tensor, *, margin: Tensor, excluded: Tensor | None, negatives
 def symmetric_hinge(
     cosines: Tensor, outputs: BatchOutputs, *, margin: float, negatives: Negatives, softening: Softening
 ) -> Tensor:
-    """The weighted mean over i of the hinges of row i and of column i of (B, B) cosines."""
+    """The mean over i of the hinges of row i and of column i of (B, B) cosines."""
     each = margins(outputs.target, margin=margin, softening=softening, like=cosines)
     rows = [
         hinge(matrix, margin=each, excluded=outputs.excluded, negatives=negatives) for matrix in (cosines, cosines.T)
     ]
-    return weighted_mean(rows[0] + rows[1], outputs.weight)
+    return (rows[0] + rows[1]).mean()
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Triplet(PrefixLoss):
 
     Options: ClassVar[type] = TripletOptions
     options: TripletOptions
+    reads_target = True
 
     def at(self, outputs: BatchOutputs, n_bits: int) -> Tensor:
         options = self.options

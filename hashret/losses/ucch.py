@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hashret.errors import ConfigError, TrainingError
-from hashret.losses.base import BatchOutputs, Dims, PrefixLoss, PrefixOptions, weighted_mean
+from hashret.losses.base import BatchOutputs, Dims, PrefixLoss, PrefixOptions
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ class BinaryMemory(PrefixLoss):
             f, g = (functional.normalize(side[:, :n_bits], dim=1) for side in relaxed)
             keys = torch.where(self.memory[:, :n_bits] > 0, 1.0, -1.0).to(f.dtype) / math.sqrt(n_bits)
             positive, negative = keys[rows], keys[drawn]
-            contrast = 0.5 * sum(self._contrast(h, positive, negative, own) for h in (f, g))
-            ranking = 0.5 * sum(self._ranking(s, outputs.excluded) for s in (f @ g.T, g @ f.T))
+            contrast = 0.5 * (self._contrast(f, positive, negative, own) + self._contrast(g, positive, negative, own))
+            ranking = 0.5 * (self._ranking(f @ g.T, outputs.excluded) + self._ranking(g @ f.T, outputs.excluded))
             cost = options.contrast * contrast + (1 - options.contrast) * ranking
-            terms.append(weight * weighted_mean(cost, outputs.weight))  # type: ignore[arg-type]
+            terms.append(weight * cost.mean())
         if self.training:
             with torch.no_grad():
                 seen = 0.5 * (relaxed[0] + relaxed[1]).to(self.memory.dtype)

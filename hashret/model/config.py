@@ -69,8 +69,8 @@ class TowerConfig:
         encoder: items to features.
         adapter: a name of ``hashret.model.adapters.ADAPTERS``.
         mixers: run over the tokens one after the other; they need an encoder with ``output: tokens``.
-        pooler: a name of ``hashret.model.poolers.POOLERS``, or ``auto``: the encoder's own pooled features where it
-            gives them, else the mean of the tokens.
+        pooler: a name of ``hashret.model.poolers.POOLERS``, or ``auto``: the encoder's own pooled features with
+            ``output: pooled``, the mean of all tokens with ``output: tokens``.
         head: features to logits.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashret.config import build
+from hashret.errors import ConfigError
 from hashret.losses import LOSSES
 from hashret.model import CrossModalHasher
 from hashret.training.config import RunConfig, weight_at
@@ -16,9 +17,17 @@ def check_losses(config: RunConfig) -> None:
         ConfigError: which loss, and what it may be.
     """
     for stage in config.stages:
+        kinds = [LOSSES.load(content["kind"]) for content in stage.losses.values() if content.get("weight") != 0]
+        if stage.refurbish is not None and kinds and not any(kind.reads_target for kind in kinds):
+            believing = [name for name in LOSSES.names() if LOSSES.load(name).reads_target]
+            raise ConfigError(
+                f"stages.{stage.name}.refurbish says how far pairs are believed, and no loss of the stage reads that; "
+                f"add one of {', '.join(believing)}, or take refurbish away"
+            )
         for label, content in stage.losses.items():
             where = f"stages.{stage.name}.losses.{label}"
             weight_at(content, 0.0)
+            weight_at(content, 1.0)
             options = {key: value for key, value in content.items() if key not in ("kind", "weight")}
             build(LOSSES.load(content["kind"]).Options, options, where=where)
 

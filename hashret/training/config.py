@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,6 +129,10 @@ class Stage:
             raise ConfigError(f"{where}: beta, the steepness of tanh, must be above 0, and is {self.beta}")
         if not 0 <= self.mix <= 1:
             raise ConfigError(f"{where}: mix is a share of the pairs, from 0 to 1, and not {self.mix}")
+        if self.mix and self.refurbish is not None:
+            raise ConfigError(
+                f"{where}: refurbish believes single captions, and mix makes one of all of a picture's; take one away"
+            )
         if self.ema is not None and not 0 < self.ema < 1:
             raise ConfigError(f"{where}: ema is a decay between 0 and 1, and not {self.ema}")
         if self.patience is not None and self.patience < 1:
@@ -278,9 +283,12 @@ def weight_at(loss: dict[str, Any], progress: float) -> float:
     """The weight of a configured loss when its stage is ``progress`` (0 to 1) through."""
     weight = loss.get("weight", 1.0)
     try:
-        return _between(tuple(map(float, weight)) if isinstance(weight, list | tuple) else float(weight), progress)
+        value = _between(tuple(map(float, weight)) if isinstance(weight, list | tuple) else float(weight), progress)
     except (TypeError, ValueError):
-        raise ConfigError(f"the weight of a loss is a number or [from, to], and not {weight!r}") from None
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"the weight of a loss is a number of 0 or more, or [from, to], and not {weight!r}")
+    return value
 
 
 def _between(value: float | tuple[float, ...], progress: float) -> float:

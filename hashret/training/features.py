@@ -54,8 +54,9 @@ def pair_features(hasher: CrossModalHasher, dataset: Dataset, *, cache_dir: Path
         tower = hasher.tower(modality)
         cached = cached_prefix(tower.encoder, listed, cache_dir=cache_dir, label=f"{label} {modality}s")
         tables[modality] = table_for(tower, cached)
-    labels = torch.from_numpy(dataset.label_matrix()) if dataset.label_names else None
-    return PairFeatures(tables["image"], tables["text"], torch.from_numpy(owner), labels=labels)
+    labels = dataset.label_matrix()
+    named = torch.from_numpy(labels) if labels.any() else None  # a split keeps the names of the whole data set
+    return PairFeatures(tables["image"], tables["text"], torch.from_numpy(owner), labels=named)
 
 
 def table_for(tower: Tower, cached: CachedFeatures) -> FeatureTable:

@@ -106,6 +106,9 @@ class Forward:
             if pairs.teacher is None
             else (pairs.teacher[0][draw.image].to(hasher.device), pairs.teacher[1][draw.text].to(hasher.device)),
             second=second,
+            second_target=None
+            if self.targets is None or draw.second is None
+            else self.targets[draw.second].to(hasher.device),
             keys=keys,
             match=self._matcher(image, text) if "matcher" in self.needs else None,
         )

@@ -41,6 +41,8 @@ class Stepper:
         wanted = (*stage.train, *with_parameters)
         self.stage, self.losses, self.total = stage, losses, total
         self.parameters = chosen(groups, wanted, where=f"{where}.train")
+        if not self.parameters:
+            raise ConfigError(f"{where} trains nothing: name groups in {where}.train, such as heads")
         self.turns = [set(chosen(groups, turn, where=f"{where}.alternate")) for turn in stage.alternate]
         self._check_turns(where)
         peaks = rates(groups, stage.lr, wanted, where=where)

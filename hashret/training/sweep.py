@@ -64,7 +64,7 @@ def with_length(config: RunConfig, n_bits: int) -> RunConfig:
     if any(length > n_bits for length in chosen):
         chosen = (*(length for length in chosen if length < n_bits), n_bits)
     shorter = replace(model, n_bits=n_bits, code_lengths=(*lengths, n_bits) if lengths else ())
-    before, after = (tuple(sorted(one.code_lengths)) or (one.n_bits,) for one in (model, shorter))
+    before, after = (one.code_lengths or (one.n_bits,) for one in (model, shorter))  # as a loss's weights are written
     stages = tuple(
         replace(stage, losses={label: _at_lengths(loss, before, after) for label, loss in stage.losses.items()})
         for stage in config.stages

@@ -77,6 +77,13 @@ def test_features_pass_through_with_mask_and_pool(tmp_path):
     assert features(modality="text").modality == "text"
 
 
+def test_both_work_where_their_inputs_lie():
+    given = {"features": torch.empty(2, 3, 4, device="meta"), "mask": torch.ones(2, 3, dtype=torch.bool, device="meta")}
+    for settings in ({}, {"output": "tokens"}, {"pool": "first+mean"}):
+        assert {tensor.device.type for tensor in features(**settings).prefix(given)} == {"meta"}
+    assert {tensor.device.type for tensor in bag().prefix({"bag": torch.empty(2, 5, device="meta")})} == {"meta"}
+
+
 def test_features_saved_and_loaded(tmp_path):
     encoder = features(modality="text", pool="first")
     save_encoder(encoder, tmp_path)

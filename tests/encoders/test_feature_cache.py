@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import ExifTags, Image
 
 from hashret.encoders import CachedFeatures, EncoderConfig, build_encoder, cached_prefix
 from hashret.encoders.cache import _digest
@@ -79,19 +80,40 @@ def test_second_time_nothing_is_computed(arrays, tmp_path, monkeypatch):
     assert again.path == first.path and np.array_equal(again.pooled, first.pooled)
 
 
-def test_key_knows_items_files_encoder_and_the_callers_key(arrays, pictures, tmp_path):
+def test_key_knows_items_files_and_encoder(arrays, tmp_path):
     encoder = features()
 
-    def entry(items=arrays, key="", encoder=encoder):
-        return cached_prefix(encoder, items, cache_dir=tmp_path, key=key).path.name
+    def entry(items=arrays, encoder=encoder):
+        return cached_prefix(encoder, items, cache_dir=tmp_path).path.name
 
     other = [*arrays[:-1], arrays[-1] + 1]
-    names = [entry(), entry(other), entry(arrays[::-1]), entry(key="b"), entry(encoder=features(output="tokens"))]
+    names = [entry(), entry(other), entry(arrays[::-1]), entry(encoder=features(output="tokens"))]
     assert len(set(names)) == len(names) and entry() == names[0]
     np.save(tmp_path / "item.npy", arrays[0])
     before = entry([tmp_path / "item.npy"])
     np.save(tmp_path / "item.npy", arrays[1])
     assert entry([str(tmp_path / "item.npy")]) != before
+
+
+def test_a_line_break_in_a_text_is_no_border_between_two():
+    lists = (["a\nb", "c"], ["a", "b\nc"], ["a\nb\nc"], ["a", "b", "c"], ["a", "1 bc"], ["a1 b", "c"])
+    assert len({_digest(texts, files=False) for texts in lists}) == len(lists)
+
+
+def test_pil_images_count_by_what_is_seen():
+    def palette(*colour, transparency=None):
+        image = Image.new("P", (4, 4))
+        image.putpalette(colour)
+        if transparency is not None:
+            image.info["transparency"] = transparency
+        return image
+
+    deep = [Image.fromarray(np.full((4, 4), value, np.uint16)) for value in (1000, 1001)]  # one and the same in 8 bits
+    images = [palette(255, 0, 0), palette(0, 0, 255), palette(255, 0, 0, transparency=0), *deep]
+    images += [Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)) for _ in range(2)]
+    images[-1].getexif()[ExifTags.Base.Orientation] = 3
+    assert len({_digest([image], files=True) for image in images}) == len(images)
+    assert _digest([palette(255, 0, 0)], files=True) == _digest([images[0]], files=True)
 
 
 @pytest.mark.parametrize("length", [4, 100_000])

@@ -113,6 +113,22 @@ def test_text_half_of_clip(tmp_path, bert_folder, captions):
     assert torch.equal(load_encoder(tmp_path / "saved")(inputs).pooled, encoder(inputs).pooled)
     with pytest.raises(ConfigError, match=r"BERT's layout.*train_blocks=0"):
         build_encoder(EncoderConfig(kind="text", name=str(tmp_path / "clip"), train_blocks=1))
+    assert not encoder.has_class_token  # each token sees those before it alone
+    for pool in ("first", "first+mean"):
+        with pytest.raises(ConfigError, match='the same for every text; its pool can be "model" or "mean"'):
+            build_encoder(EncoderConfig(kind="text", name=str(tmp_path / "clip"), pool=pool))
+
+
+@pytest.mark.parametrize("place", ["folder", "weights", "random", "hub"])
+def test_a_text_half_that_cannot_be_built_is_told(place, tmp_path, bert_folder):
+    from transformers import AutoTokenizer, SiglipConfig
+
+    folder = str(tmp_path / "siglip")
+    SiglipConfig().save_pretrained(folder)
+    AutoTokenizer.from_pretrained(bert_folder).save_pretrained(folder)
+    weights = {"folder": "auto", "weights": folder, "random": "none", "hub": "hub"}[place]
+    with pytest.raises(ConfigError, match=r"no 'siglip_text_model' on its own; models of BERT's kind .* and CLIP can"):
+        build_encoder(EncoderConfig(kind="text", name=folder, weights=weights, stand_in=str(bert_folder)))
 
 
 def test_roberta_layout_and_its_positions(tmp_path, bert_folder):

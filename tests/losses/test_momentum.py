@@ -32,15 +32,15 @@ def cosines(queries: Tensor, keys: Tensor, space: str, n_bits: int) -> list[list
     return (vectors(queries) @ vectors(keys).T).tolist()
 
 
-def by_loops(s, twin, *, tau, sure, group, key_group, weight) -> float:
+def by_loops(s, twin, *, tau, sure, group, key_group) -> float:
     total = 0.0
     for i, row in enumerate(s):
         allowed = [j for j in range(len(row)) if j == i or key_group[j] != group[i]]
         p = {j: math.exp(row[j] / tau) / sum(math.exp(row[k] / tau) for k in allowed) for j in allowed}
         soft = {j: math.exp(twin[i][j] / tau) / sum(math.exp(twin[i][k] / tau) for k in allowed) for j in allowed}
         y = {j: sure[i] * (j == i) + (1 - sure[i]) * soft[j] for j in allowed}
-        total -= weight[i] * sum(y[j] * math.log(p[j]) for j in allowed)
-    return total / sum(weight)
+        total -= sum(y[j] * math.log(p[j]) for j in allowed)
+    return total / len(s)
 
 
 @pytest.mark.parametrize("within", [False, True])
@@ -53,13 +53,12 @@ def test_every_key_counts_once(batch, logits, within, space, queued, group, key_
     options = {"within": within, "space": space, "temperature": 0.3, "soft": 0.4, "length_weights": [3, 1]}
     loss = build_loss("momentum_contrast", options, dims=DIMS)
     keys = make_keys(queued, group=key_group)
-    target, weight = [1.0, 0.5, 1.0, 0.0, 0.8], [1.0, 2.0, 0.0, 1.0, 1.0]
+    target = [1.0, 0.5, 1.0, 0.0, 0.8]
     outputs = batch(
         *logits,
         group=torch.tensor(group),
         keys=keys,
         target=torch.tensor(target, dtype=torch.float64),
-        weight=torch.tensor(weight, dtype=torch.float64),
     )
     image = torch.cat([keys.image.logits, keys.image_queue.logits])
     text = torch.cat([keys.text.logits, keys.text_queue.logits])
@@ -70,7 +69,7 @@ def test_every_key_counts_once(batch, logits, within, space, queued, group, key_
         for x, twin, k in zip(logits, (keys.image.logits, keys.text.logits), found):
             s, soft = cosines(x, k, space, n_bits), cosines(twin, k, space, n_bits)
             expected += 0.5 * share * by_loops(
-                s, soft, tau=0.3, sure=sure, group=group, key_group=group + key_group, weight=weight
+                s, soft, tau=0.3, sure=sure, group=group, key_group=group + key_group
             )  # fmt: skip
     assert loss(outputs, progress=0.75).item() == pytest.approx(expected, rel=1e-9)
 

@@ -22,7 +22,7 @@ GROUP = [0, 1, 2, 1, 4]
 def test_the_likelihood_of_every_pair(batch, logits, similar, balance, doubted, scale):
     options = {"similar": similar, "balance": balance, "scale": scale, "length_weights": [3, 1]}
     loss = build_loss("pair_likelihood", options, dims=DIMS)
-    weight, target = ([1.0, 2.0, 0.0, 1.0, 1.0], [1.0, 0.5, 1.0, 0.0, 0.25]) if doubted else ([1.0] * 5, [1.0] * 5)
+    target = [1.0, 0.5, 1.0, 0.0, 0.25] if doubted else [1.0] * 5
     f, g = (torch.tanh(x.detach()) for x in logits)
     expected = 0.0
     for n_bits, share in ((4, 0.75), (8, 0.25)):
@@ -32,16 +32,16 @@ def test_the_likelihood_of_every_pair(batch, logits, similar, balance, doubted, 
                 dot = float(f[i, :n_bits] @ g[j, :n_bits])
                 theta = dot / 2 if scale is None else scale * dot / n_bits
                 alike = GROUP[i] == GROUP[j] or (similar == "labels" and bool((LABELS[i] & LABELS[j]).any()))
-                s, w = (target[j] if alike else 0.0), weight[i] * weight[j]
+                s = target[j] if alike else 0.0
                 likely = 1 / (1 + math.exp(-theta))
                 for k, (part, p) in enumerate(((s, likely), (1 - s, 1 - likely))):
-                    costs[k] -= w * part * math.log(p)
-                    sizes[k] += w * part
+                    costs[k] -= part * math.log(p)
+                    sizes[k] += part
         if balance:
             expected += share * 0.5 * (costs[0] / sizes[0] + costs[1] / sizes[1])
         else:
             expected += share * sum(costs) / sum(sizes)
-    fields = {"weight": torch.tensor(weight).double(), "target": torch.tensor(target).double()} if doubted else {}
+    fields = {"target": torch.tensor(target).double()} if doubted else {}
     value = loss(batch(*logits, group=torch.tensor(GROUP), labels=LABELS, **fields))
     assert value.item() == pytest.approx(expected, rel=1e-9)
 

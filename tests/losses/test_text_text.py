@@ -28,7 +28,8 @@ def cosines(first: torch.Tensor, second: torch.Tensor, n_bits: int) -> list[list
 @pytest.mark.parametrize("group", [[0, 1, 2, 3, 4], [0, 1, 0, 3, 3]])
 @pytest.mark.parametrize("form", ["triplet", "infonce"])
 def test_the_loss_of_every_pair_of_captions(logits, form, group):
-    weight, target = [1.0, 2.0, 0.0, 1.0, 1.0], [1.0, 0.5, 1.0, 0.0, 1.0]
+    first, second = [1.0, 1.0, 1.0, 0.0, 1.0], [1.0, 0.5, 1.0, 0.25, 0.75]  # both captions have to be believed
+    target = [a * b for a, b in zip(first, second)]
     options = {"between": ["relaxed", "code"], "margin": 0.4, "negatives": "sum", "temperature": 0.3}
     loss = build_loss("text_text", {**options, "form": form, "softening": "linear"}, dims=DIMS)
     expected = 0.0
@@ -44,8 +45,8 @@ def test_the_loss_of_every_pair_of_captions(logits, form, group):
                     p = {j: math.exp(row[j] / 0.3) / z for j in [i, *others]}
                     own = -sum(q * math.log(q) for q in p.values())
                     cost = 0.5 * (-target[i] * math.log(p[i]) + (1 - target[i]) * own)
-                expected += 0.5 * cost * weight[i] / sum(weight)
-    fields = {"weight": torch.tensor(weight).double(), "target": torch.tensor(target).double()}
+                expected += 0.5 * cost / 5
+    fields = {"target": torch.tensor(first).double(), "second_target": torch.tensor(second).double()}
     value = loss(captions(*logits, group=torch.tensor(group), **fields))
     assert value.item() == pytest.approx(expected, rel=1e-9)
 

@@ -65,6 +65,21 @@ def test_a_run_leaves_a_model_and_says_how_it_came_to_be(picture_set, tmp_path):
     np.testing.assert_array_equal(loaded.encode_texts(captions), result.model.encode_texts(captions))
 
 
+def test_labels_of_other_splits_alone_are_none(picture_set, tmp_path):
+    """A split keeps the names of the whole data set; learning that no item has any would be learning nothing."""
+    from hashret.training.features import pair_features
+
+    labelled = [replace(record, labels=("dog",) if record.split == "val" else ()) for record in picture_set]
+    part = replace(picture_set, records=tuple(labelled)).split("train")
+    assert part.label_names == ("dog",)
+    hasher = CrossModalHasher.build(run_config().model)
+    hasher.tower("text").encoder.fit(part.captions_flat()[0])
+    assert pair_features(hasher, part, cache_dir=tmp_path, label="train").labels is None
+    all_of_them = [replace(record, labels=("dog",)) for record in picture_set]
+    part = replace(picture_set, records=tuple(all_of_them)).split("train")
+    assert pair_features(hasher, part, cache_dir=tmp_path, label="train").labels.all()
+
+
 def test_cached_features_give_the_codes_of_fresh_ones(picture_set, tmp_path):
     """What was trained on cached features is what encodes files."""
     from hashret.training.features import pair_features

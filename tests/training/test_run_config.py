@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import yaml
@@ -45,6 +46,7 @@ def test_overrides_reach_a_stage_by_name(config, tmp_path):
         ({"stage": {"lr": -1}}, "cannot be negative"),
         ({"stage": {"ema": 1.0}}, "ema is a decay"),
         ({"stage": {"mix": 2}}, "mix is a share"),
+        ({"stage": {"mix": 0.5, "refurbish": {}}}, "refurbish believes single captions"),
         ({"stage": {"patience": 0}}, "patience"),
         ({"stage": {"grad_clip": 0}}, "grad_clip"),
         ({"stage": {"schedule": "step"}}, "schedule"),
@@ -81,6 +83,14 @@ def test_two_stages_need_two_names(config):
         ({"losses": {"a": {"kind": "infonc"}}}, "did you mean 'infonce'"),
         ({"losses": {"a": {"kind": "infonce", "temperture": 1}}}, "did you mean 'temperature'"),
         ({"losses": {"a": {"kind": "infonce", "weight": "heavy"}}}, "weight of a loss"),
+        ({"losses": {"a": {"kind": "infonce", "weight": -1}}}, "weight of a loss is a number of 0 or more"),
+        ({"losses": {"a": {"kind": "infonce", "weight": [1, -1]}}}, "weight of a loss is a number of 0 or more"),
+        ({"losses": {"a": {"kind": "infonce", "weight": math.nan}}}, "weight of a loss is a number of 0 or more"),
+        ({"losses": {"a": {"kind": "infonce", "temperature": math.inf}}}, "temperature must be a number above 0"),
+        ({"losses": {"a": {"kind": "infonce", "temperature": 0.9, "learnable": True}}}, "begins from 0.01 to 0.5"),
+        ({"losses": {"a": {"kind": "infonce", "length_weights": [1, math.nan]}}}, "length_weights must be"),
+        ({"losses": {"a": {"kind": "quantisation"}}, "refurbish": {}}, "no loss of the stage reads that; add one of"),
+        ({"train": []}, "trains nothing"),
         ({"losses": {"heads": {"kind": "adversary"}}}, "name of a group"),
     ],
 )

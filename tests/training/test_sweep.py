@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def test_a_length_takes_nested_ones_and_the_selection_with_it(config: Callable[.
     for n_bits, expected, near in ((64, [3, 1], [8, 64]), (32, [3, 1], [8]), (16, [3], [8]), (4, [3], [4])):
         losses = with_length(weighted, n_bits).stages[0].losses
         assert losses["joint"]["length_weights"] == expected and losses["near"]["lengths"] == near
+    mixed_up = replace(weighted, model=replace(weighted.model, code_lengths=weighted.model.code_lengths[::-1]))
+    assert with_length(mixed_up, 32).stages[0].losses["joint"]["length_weights"] == [1, 3]
     assert with_length(weighted, 128).stages[0].losses["joint"]["length_weights"] == [3, 1, 1]
     assert with_length(config(), 64) == config()
     partly = config(selection={"n_bits": [16]})  # a length that stays is what is chosen by
