@@ -79,7 +79,7 @@ def write_report(state: dict[str, Any], out: Path, *, there: int, wanted: int) -
         "disturbs less (a fast contestant has more runs to be lucky in). `load` is the machine's load when a row",
         "began. Bars that are upper limits give the contestant's time over that of what it is compared with. Rows with",
         "a star are of an earlier form of the benchmark, without the untimed runs: there each contestant finds the",
-        "caches as the one before it left them.",
+        "caches as the one before it left them. Two threads are compared with one thread of the same run only.",
         "",
         *(f"* {key}: {value}" for key, value in machine.items()),
         f"* complete: {'yes' if there == wanted else f'no, {there} of {wanted} cells are there'}",

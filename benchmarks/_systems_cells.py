@@ -112,7 +112,7 @@ def finished(folder: Path, dataset: Dataset) -> dict[str, Any] | None:
     if not (folder / MARK).exists():
         return None
     content: dict[str, Any] = json.loads((folder / MARK).read_text(encoding="utf-8"))
-    if content.get("data", identity_of(dataset)) != identity_of(dataset):
+    if content.get("data") not in (None, identity_of(dataset)):  # None: of a version that did not say it
         raise SystemExit(f"{folder} holds figures of another data set; give another folder with --runs")
     return content
 

@@ -206,9 +206,11 @@ def machine() -> dict[str, Any]:
 
 def save(state: dict[str, Any], out: Path) -> None:
     """The numbers and the report, each at once or not at all."""
-    write_whole(out / "search.json", json.dumps(state, indent=None, separators=(",", ":")))
     wanted = [name_of(cell) for cell in everything()]
-    write_report(state, out, there=sum(name in state["cells"] for name in wanted), wanted=len(wanted))
+    there = sum(name in state["cells"] for name in wanted)
+    state["complete"] = there == len(wanted)
+    write_whole(out / "search.json", json.dumps(state, indent=None, separators=(",", ":")))
+    write_report(state, out, there=there, wanted=len(wanted))
 
 
 if __name__ == "__main__":
