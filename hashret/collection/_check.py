@@ -174,11 +174,9 @@ def _mixed(ids: list[Any]) -> Ids:
         together = "".join(id for id in ids if isinstance(id, str))
         if "\0" in together:
             raise InputError("an id holds a NUL character, which cannot be stored; leave it out")
-        try:
-            together.encode()
-        except UnicodeEncodeError:
+        if not is_text(together):
             bad = next(id for id in ids if isinstance(id, str) and not is_text(id))
-            raise InputError(f"the id {bad!r} holds half a surrogate pair, which is no text; repair it") from None
+            raise InputError(f"the id {bad!r} holds half a surrogate pair, which is no text; repair it")
     for id in ids if int in kinds else ():
         if isinstance(id, int) and not INT_MIN <= id <= INT_MAX:
             raise InputError(f"integer ids must fit 64 bits with a sign, and {id} does not; give it as a string")
