@@ -40,8 +40,9 @@ def served(path: Path, settings: Settings = SETTINGS) -> TestClient:
 
 @pytest.fixture(scope="session")
 def api(world) -> Iterator[TestClient]:
-    """The world's collection; tests that share it do not write."""
+    """The world's collection, once its model is loaded; tests that share it do not write."""
     with served(world.collection) as client:
+        assert client.post("/api/search/text", json={"text": "a red circle"}).status_code == 200  # waits for the model
         yield client
 
 
