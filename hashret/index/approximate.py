@@ -27,7 +27,7 @@ from hashret.index.asymmetric import AsymmetricHits, search_asymmetric
 from hashret.index.flat import FlatIndex
 from hashret.index.storage import read_index, write_index
 from hashret.kernels import Hits, RangeHits, get_num_threads
-from hashret.kernels._faiss import faiss_threads, load_faiss
+from hashret.kernels._faiss import counts_right, faiss_threads, load_faiss
 from hashret.kernels.contract import Mask, check_k, check_mask, check_queries, check_radius
 from hashret.kernels.parallel import in_threads, pieces
 
@@ -120,6 +120,9 @@ class ApproximateIndex(ABC):
         def part(start: int, end: int) -> None:
             with faiss_threads(1):
                 near, rows = self._find(queries[start:end], k, mask)
+            if not counts_right(queries.shape[1]):
+                different = self.codes[rows] ^ queries[start:end, None]
+                near = np.bitwise_count(different).sum(axis=2, dtype=np.int32)
             missing = rows < 0 if mask is None else (rows < 0) | ~mask[rows]
             near, rows = np.where(missing, self.n_bits + 1, near), np.where(missing, -1, rows)
             order = np.lexsort((rows, near), axis=1)[:, :k]

@@ -72,6 +72,22 @@ def test_most_of_the_nearest_are_found(index, data, flat):
     assert flat.search(codes[4700], 1).distances[0, 0] == index.search(codes[4700], 1).distances[0, 0] == 0
 
 
+def test_distances_are_counted_anew_where_faiss_miscounts(index, data, monkeypatch):
+    """As on ARM, for codes of 32 bytes and more: what FAISS says of them does not reach the caller."""
+    expected = index.search(data[1], 10)
+    find = type(index)._find
+
+    def miscounted(self, queries, k, mask):
+        near, rows = find(self, queries, k, mask)
+        return near % 16, rows
+
+    monkeypatch.setattr(type(index), "_find", miscounted)
+    monkeypatch.setattr("hashret.index.approximate.counts_right", lambda n_bytes: False)
+    found = index.search(data[1], 10)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9])
 def test_masks(index, data, flat, share):
     codes, queries = data

@@ -99,3 +99,17 @@ def test_the_fallback_is_numpy_where_nothing_else_is(monkeypatch):
     assert "faiss" not in kernels.available_backends()
     with pytest.raises(InputError, match="'faiss' cannot run here"):
         kernels.choose_backend("faiss")
+
+
+def test_where_faiss_miscounts_it_does_not_answer(monkeypatch, truth, make_codes):
+    """As on ARM, for codes of 32 bytes and more."""
+    monkeypatch.setattr(kernels._faiss, "counts_right", lambda n_bytes: False)
+    monkeypatch.setattr(kernels._faiss, "_scan", None)
+    rng = np.random.default_rng(1)
+    codes, queries = make_codes(rng, 500, 256, "duplicates"), make_codes(rng, 3, 256)
+    found = kernels.search(codes, queries, 5, n_bits=256, backend="faiss")
+    for got, expected in zip(found, truth(codes, queries, 5)):
+        np.testing.assert_array_equal(got, expected)
+    within = kernels.range_search(codes, queries, 120, n_bits=256, backend="faiss")
+    for got, expected in zip(within, truth.ranged(codes, queries, 120)):
+        np.testing.assert_array_equal(got, expected)

@@ -94,6 +94,17 @@ def test_distances_that_fall_from_row_to_row(backend, truth):
         same(kernels.search(codes, query, k, n_bits=n_bits, backend=backend), truth(codes, query, k))
 
 
+@pytest.mark.parametrize("n_bits", [248, 256, 512, 520, 1024])
+def test_a_code_is_told_from_its_complement(backend, truth, n_bits):
+    """The counters of eight bits that FAISS has on ARM lose the 256 bits of 32 bytes in a row."""
+    codes = np.repeat(np.array([255, 0], np.uint8), 20)[:, None].repeat(n_bits // 8, axis=1)
+    query = np.zeros((1, n_bits // 8), np.uint8)
+    for k in (1, 3):
+        same(kernels.search(codes, query, k, n_bits=n_bits, backend=backend), truth(codes, query, k))
+    found = kernels.range_search(codes, query, n_bits - 1, n_bits=n_bits, backend=backend)
+    same(found, truth.ranged(codes, query, n_bits - 1))
+
+
 @pytest.mark.parametrize("queries", [1, 3, 4, 33, 200])
 def test_batches(backend, truth, make_codes, queries):
     rng = np.random.default_rng(queries)
