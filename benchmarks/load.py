@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from _load_client import Call, Done, closed_loop, open_loop
-from _machine import machine
+from _machine import command_given, machine
 
 from hashret.collection import Collection
 
@@ -108,7 +108,7 @@ async def _measure(path: Path, n_bits: int, args: argparse.Namespace) -> dict[st
         process.wait()
     acknowledged = [done.call.body["items"][0] for done in written if done.status == 201]
     return {
-        "command": _command(args),
+        "command": command_given(),
         "machine": machine("fastapi", "uvicorn", "onnxruntime", "torch"),
         "load average": os.getloadavg(),
         "minutes": args.minutes,
@@ -226,12 +226,6 @@ def _processor(pid: int) -> float:
     """Seconds of the processor that a process has taken."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _command(args: argparse.Namespace) -> str:
-    """The command that was given, without the folders of this machine."""
-    model = f" --model {args.model.name}" if args.model is not None else ""
-    return f"python benchmarks/load.py{model} --minutes {args.minutes:g} --items {args.items}"
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -33,15 +33,6 @@ class SearchRows(NamedTuple):
     database: NDArray[np.int64]
 
 
-class ProtocolRows(NamedTuple):
-    """Rows of a data set, each (n,) int64, in the order of the protocol's ids."""
-
-    query: NDArray[np.int64]
-    database: NDArray[np.int64]
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-
-
 @dataclass(frozen=True)
 class Protocol:
     """What is measured on what.
@@ -109,22 +100,11 @@ class Protocol:
         """The same with the training items taken out of the database; tables print both."""
         return replace(self, exclude_train=True)
 
-    def rows(self, ids: Sequence[str]) -> ProtocolRows:
-        """Where the protocol's items lie in a data set.
+    def searching(self, ids: Sequence[str]) -> SearchRows:
+        """Where the items lie that are asked and searched; those to learn from may be elsewhere.
 
         Args:
             ids: of the data set's records, in row order.
-
-        Raises:
-            DataError: the protocol names items that the data set does not have.
-        """
-        place = {id_: row for row, id_ in enumerate(ids)}
-        asked, searched = self.searching(ids)
-        learned, chosen = (self._of(place, name, getattr(self, name)) for name in ("train", "validation"))
-        return ProtocolRows(asked, searched, learned, chosen)
-
-    def searching(self, ids: Sequence[str]) -> SearchRows:
-        """Where the items lie that are asked and searched; those to learn from may be elsewhere.
 
         Raises:
             DataError: the protocol names items that the data set does not have.

@@ -43,11 +43,12 @@ def test_queries_that_look_for_their_own_pair_are_searched_themselves() -> None:
 
 
 def test_rows_follow_the_ids() -> None:
-    rows = _draw().rows(IDS)
-    assert [IDS[row] for row in rows.train] == list(_draw().train)
-    assert rows.query.dtype == np.int64
+    rows = _draw(exclude_train=True).searching(IDS)
+    assert [IDS[row] for row in rows.query] == list(_draw().query)
+    assert [IDS[row] for row in rows.database] == list(_draw().without_train().searched)
+    assert rows.query.dtype == rows.database.dtype == np.int64
     with pytest.raises(DataError, match="not in the data set"):
-        _draw().rows(IDS[:50])
+        _draw().searching(IDS[:50])
 
 
 def test_a_saved_protocol_comes_back_and_shows_tampering(tmp_path: Path) -> None:
