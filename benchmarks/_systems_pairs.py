@@ -1,14 +1,15 @@
 """The backbones that systems are compared on: overrides that put a configuration on one of two pairs.
 
-The frozen pair is EfficientNet-lite0 + MiniLM, of which only the heads' side learns. On the ViT pair, ViT-S + MiniLM,
-the ViT's last three blocks learn along with the heads.
+The frozen pair is EfficientNet-lite0 at its own 224 pixels + MiniLM, of which only the heads' side learns. On the ViT
+pair, ViT-S + MiniLM, the ViT's last three blocks learn along with the heads.
 """
 
 from __future__ import annotations
 
 from hashret.training import read_config
 
-FROZEN = {  # systems whose own backbones are others
+FROZEN = {  # systems that have other backbones as they are, or larger pictures
+    "hashret": ("model.towers.image.encoder.image_size=null",),
     "vit2cmh": (
         "model.towers.image.encoder={kind: image, name: tf_efficientnet_lite0}",
         "stages.blocks.train=[heads]",
@@ -16,6 +17,7 @@ FROZEN = {  # systems whose own backbones are others
     ),
     "cmhr_drn": ("model.towers.text.encoder={kind: text, name: all-MiniLM-L6-v2, pool: mean}",),
 }
+AS_IT_IS = {"hashret": "288 pixels", "cmhr_drn": "own pair"}  # configurations that are on neither pair, for tables
 VIT_CONFIGS = {"hashret": "flickr8k_vit"}  # systems that have a configuration of their own for the ViT pair
 _VIT = "kind: image, name: vit_small_patch14_dinov2, image_size: 168, train_blocks: 3, token_grid: 6"
 _BLOCKS_RATE = 1e-4

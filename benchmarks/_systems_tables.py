@@ -63,8 +63,8 @@ def write_tables(
     lines = [
         "# Systems on equal pairs",
         "",
-        f"{data}, test read once; codes against codes, tie-aware; frozen EfficientNet-lite0 + MiniLM "
-        "(rows with another pair say so). Chosen on validation. Written by "
+        f"{data}, test read once; codes against codes, tie-aware; frozen EfficientNet-lite0 at 224 pixels "
+        "+ MiniLM (rows with another pair or larger pictures say so). Chosen on validation. Written by "
         f"`{command_given()}`"
         + (f", {scale:g} of the epochs." if scale != 1 else ".")
         + (

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from _machine import name_of_data
 from _systems_cells import MARK, Cell, compute
-from _systems_pairs import FROZEN, vit_pair
+from _systems_pairs import AS_IT_IS, FROZEN, vit_pair
 from _systems_tables import Row, write_tables
 
 from hashret.data import open_dataset
@@ -102,6 +102,10 @@ def _cells(args: argparse.Namespace) -> Iterator[Cell]:
     for seed in args.seeds[1:]:
         for system in args.systems:
             yield cell(system, MAIN, seed, FROZEN.get(system, ()))
+    for seed in args.seeds:
+        for system in args.systems:
+            if system in AS_IT_IS:
+                yield cell(system, MAIN, seed, ())
     for n_bits in OTHERS:
         for system in args.systems:
             if not read_config(system).model.code_lengths:
@@ -119,10 +123,11 @@ def _rows(systems: list[str]) -> Iterator[Row]:
     """The rows of the systems' table."""
     for system in systems:
         yield Row(system, system, FROZEN.get(system, ()))
-        if system in FROZEN and vit_pair(system) != (system, ()):  # else its own pair is the ViT pair, below
-            yield Row(f"{system}, own pair", system)
+        name = f"{system}, {AS_IT_IS[system]}" if system in AS_IT_IS else system
+        if system in AS_IT_IS:
+            yield Row(name, system)
         if system in ALONE:
-            yield Row(f"{system}, one length", system, ALONE[system])
+            yield Row(f"{name}, one length", system, ALONE[system])
     for system in systems:
         yield Row(f"{system}, ViT pair", *vit_pair(system))
 

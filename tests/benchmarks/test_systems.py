@@ -112,7 +112,8 @@ def test_a_nested_system_is_compared_at_its_prefix(modules: Any, tmp_path: Path)
     found = json.loads((tmp_path / "out.json").read_text())["figures"]
     assert [claim["difference"] for claim in found["claims"]] == [-30.0]
     assert [(line["system"], line["n_bits"]) for line in found["systems"]] == [
-        ("hashret", 64), ("hashret", 256), ("hashret", 1024), ("hashret, one length", 64),
+        ("hashret, 288 pixels", 64), ("hashret, 288 pixels", 256), ("hashret, 288 pixels", 1024),
+        ("hashret, 288 pixels, one length", 64),
     ]  # fmt: skip
 
 
