@@ -31,11 +31,14 @@ Every row of 0…n_rows-1 is exactly one of: in ``items``; in a run and not dead
 
 A commit is: insert into the catalogue's open transaction, append the codes, fsync them, commit the transaction
 (which fsyncs SQLite's log). A process that dies before the last step leaves codes beyond the committed rows, which
-nobody reads and the next writer cuts off. A block's checksum is carried on from its last value, so appending reads
-nothing. A compaction writes the next generation's codes file, fsyncs it, renumbers the catalogue in one transaction,
-and then removes the old file; whoever mapped the old one keeps it. One writer, many readers: a reader's call runs in
-one SQLite snapshot and so sees one committed state. Damage in a log that a killed writer left ends the log there, as
-SQLite defines it: an earlier committed state is seen. All other damage is found by ``verify``.
+nobody reads and the next writer cuts off. A commit that fails or dies at its fsync may lie whole in the log, where
+SQLite would find it after a kill: before codes are cut off, or a generation is removed that was not committed, another
+commit is written over it; where that fails too, nothing is cut off and no change is taken. A block's checksum is
+carried on from its last value, so appending reads nothing. A compaction writes the next generation's codes file,
+fsyncs it, renumbers the catalogue in one transaction, and then removes the old file; whoever mapped the old one keeps
+it. One writer, many readers: a reader's call runs in one SQLite snapshot and so sees one committed state. Damage in a
+log that a killed writer left ends the log there, as SQLite defines it: an earlier committed state is seen. All other
+damage is found by ``verify``.
 
 Must not know of models beyond their fingerprint, and never imports torch.
 """

@@ -204,6 +204,12 @@ class Catalogue(Database):
             (*state, checksum(*state)),
         )
 
+    def commit_again(self) -> None:
+        """Commit the state as it is, in the place of what a failed commit may have left in the log."""
+        with self.writing():
+            state = self.state()
+            self.set_state(state._replace(commits=state.commits + 1))
+
     def add_items(self, rows: Iterable[tuple[int, Id, str | None, int]]) -> bool:
         """Insert (row, id, metadata, crc); False where an id is there already."""
         entries = iter(rows)

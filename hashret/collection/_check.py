@@ -78,7 +78,7 @@ def check_distinct(ids: Ids) -> None:
 
 def is_contiguous(ids: npt.NDArray[np.int64]) -> bool:
     """Whether the ids count up by one."""
-    return bool((ids[1:] == ids[:-1] + 1).all())
+    return not len(ids) or bool(ids[-1] >= ids[0] and (ids[1:] == ids[:-1] + 1).all())  # the sum may wrap
 
 
 def check_metadata(metadata: Any, *, count: int) -> list[str | None] | None:
@@ -158,6 +158,8 @@ def _integers(ids: npt.NDArray[Any] | range) -> npt.NDArray[np.int64] | None:
         return np.arange(ids.start, ids.stop, ids.step, dtype=np.int64)
     if ids.ndim != 1:
         raise InputError(f"ids must have one dimension, not the shape {ids.shape}")
+    if ids.dtype.kind in "mM":  # numpy takes durations for integers, and gives both as integers in a list
+        raise InputError(f"ids must be str or int, not {ids.dtype}")
     if not np.issubdtype(ids.dtype, np.integer):
         return None
     if ids.dtype == np.uint64 and len(ids) and int(ids.max()) > INT_MAX:
@@ -202,8 +204,9 @@ def _text(entry: Any, position: int) -> str | None:
     if not entry:
         return None
     if not set(map(type, entry)) <= {str}:
-        odd = next(key for key in entry if type(key) is not str)
-        raise InputError(f"the keys of metadata must be str, and entry {position} has {odd!r}")
+        odd = [key for key in entry if not isinstance(key, str)]
+        if odd:
+            raise InputError(f"the keys of metadata must be str, and entry {position} has {odd[0]!r}")
     try:
         text = _ENCODER.encode(entry)
     except (TypeError, ValueError, RecursionError) as error:  # ValueError: NaN, or a circle

@@ -66,11 +66,11 @@ def _copy_codes(view: View, live: npt.NDArray[np.bool_]) -> int:
 
 def _move_items(catalogue: Catalogue, renumbered: npt.NDArray[np.int64]) -> None:
     indexes = catalogue.indexes()
-    catalogue.register("renumbered", lambda row: int(renumbered[row]))
     items, by_id = (statement for statement in SCHEMA if " items " in statement)
     catalogue.execute("ALTER TABLE items RENAME TO items_before")
     catalogue.execute(items)
-    catalogue.execute("INSERT INTO items SELECT renumbered(row), id, metadata, crc FROM items_before ORDER BY row")
+    with catalogue.function("renumbered", lambda row: int(renumbered[row])):
+        catalogue.execute("INSERT INTO items SELECT renumbered(row), id, metadata, crc FROM items_before ORDER BY row")
     catalogue.execute("DROP TABLE items_before")
     for statement in (by_id, *indexes.values()):
         catalogue.execute(statement)

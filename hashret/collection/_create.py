@@ -5,6 +5,7 @@ Writes the first, empty generation beside the wanted path and renames it, so tha
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import sqlite3
@@ -43,6 +44,8 @@ def create(
         raise StorageError(f"{path} exists; open it with Collection.open, or choose another path")
     if path.exists() and path.samefile("."):  # it would be replaced under the feet of who stands in it
         raise StorageError("a collection cannot be made in the current directory itself; name a directory in it")
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))  # no directory is renamed onto a link
     number = secrets.token_bytes(16)
     making = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -38,6 +38,7 @@ class Database:
 
     def __init__(self, directory: Path, *, writable: bool = False) -> None:
         self.path = directory / NAME
+        self.unsure = False  # whether the log may hold a whole commit that is not committed; see writing
         self._fixed: tuple[int, ...] | None = None  # opened as a file that nobody changes; see _open_fixed
         if not self.path.is_file():
             raise no_collection(directory)
@@ -89,12 +90,18 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """One transaction: committed and durable at the end, undone where anything is raised."""
+        """One transaction: committed and durable at the end, undone where anything is raised.
+
+        A commit that fails, as at its fsync, may lie whole in the log all the same: whoever opens the database after
+        a kill would find it done. The next commit that succeeds is written over it; until then ``unsure`` is true.
+        """
         with self._errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self.unsure = True
                 self._connection.execute("COMMIT")
+                self.unsure = False
             except BaseException:
                 self.rollback()
                 raise
@@ -132,9 +139,14 @@ class Database:
         with suppress(sqlite3.ProgrammingError):  # closed meanwhile
             self._connection.interrupt()
 
-    def register(self, name: str, function: Any) -> None:
-        """Make a one-argument function usable in SQL."""
+    @contextmanager
+    def function(self, name: str, function: Any) -> Iterator[None]:
+        """Make a one-argument function usable in SQL, within."""
         self._connection.create_function(name, 1, function, deterministic=True)
+        try:
+            yield
+        finally:
+            self._connection.create_function(name, 1, None)
 
     def read_leniently(self) -> None:
         """Let text that is no UTF-8 through, with replacement characters; its checksum is wrong then."""
@@ -183,8 +195,12 @@ class Database:
         return self._fixed is not None and self._fixed != self._stamp()
 
     def outdated(self) -> bool:
-        """As ``changed``, or somebody has begun to."""
-        return self._fixed is not None and (self._log_bytes() > 0 or self.changed())
+        """As ``changed``, or somebody has begun to; or another file lies in its place, or none."""
+        try:
+            replaced = _identity(self.path) != self._file
+        except OSError:
+            return True
+        return replaced or (self._fixed is not None and (self._log_bytes() > 0 or self.changed()))
 
     def _stamp(self) -> tuple[int, ...]:
         try:

@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from hashret.collection import _create, _write
@@ -56,8 +56,11 @@ class Session:
             self.view = View(path, self.catalogue, writable=mode == "w")
             undo.callback(self.view.close)
             self._begin()
-            if mode == "w":
-                _write.tidy(self.view)
+            if mode == "w" and not _write.is_tidy(self.view):
+                # the last writer may have died in a commit, which SQLite does not look for while readers stay
+                self.catalogue.unsure = True
+                with suppress(StorageError):  # the first change tries again, and says why it cannot be
+                    self._tidy()
             undo.pop_all()
         _SESSIONS.add(self)
 
@@ -89,22 +92,28 @@ class Session:
             if self.mode != "w":
                 raise StorageError(f"{self.path} is open for reading; open it with mode='w' to change it")
             if self._lock is None or not self._lock.guards(self.path / LOCK):
-                raise StorageError(
-                    f"{self.path} (or its file {LOCK!r}) was moved or replaced since it was opened, and nothing was "
-                    "written; close it and open it where it is now"
-                )
+                raise self._moved()
+            if self.catalogue.unsure:
+                self._tidy()
             try:
                 with self.catalogue.writing():
                     self.view.refresh()
                     yield self.view
-            except BaseException:
-                _write.undo(self.view)
+            except BaseException as error:
+                with suppress(StorageError):
+                    self._tidy()
+                if self.catalogue.unsure and isinstance(error, StorageError):
+                    raise self._unsure(error) from error
                 raise
             self.catalogue.trim_log()
 
     @contextmanager
     def lasting(self) -> Iterator[View]:
-        """One committed state for as long as it takes, while the session itself goes on."""
+        """One committed state for as long as it takes, while the session itself goes on.
+
+        Of a snapshot that is its own: ``View.everything`` refuses to go on after a ``refresh``, which whoever cannot
+        be refused keeps off with ``View.lock``.
+        """
         if self._pinned:
             self._check_usable()
             yield self.view
@@ -131,17 +140,17 @@ class Session:
         """Take over what was committed since the last call; whether anything was."""
         with self._mutex:
             self._check_usable()
-            before = self.view.state
-            if self.catalogue.outdated():
-                self._reopen()
-            self._begin()
-            return self.view.state != before
+            with self.view.lock:
+                before = self.view.state
+                if self.catalogue.outdated():
+                    self._reopen()
+                self._begin()
+                return self.view.state != before
 
     def clean_up(self) -> None:
         """After a compaction: take over the new codes file, remove the old one and the pages that are free."""
         with self._mutex:
-            self._begin()
-            _write.tidy(self.view)
+            self._tidy()
             self.catalogue.shrink()
 
     def interrupt(self) -> None:
@@ -182,8 +191,27 @@ class Session:
             with self._gate:
                 self._interruptible = False
 
+    def _tidy(self) -> None:
+        """A writer's: remove what lies beyond the committed state, once no failed commit can come back and want it."""
+        try:
+            if self.catalogue.unsure:
+                self.catalogue.commit_again()
+        except StorageError as error:
+            raise self._unsure(error) from error
+        with suppress(StorageError, OSError):  # or else the next writer does it; nobody reads what lies beyond
+            with self.catalogue.reading():
+                self.view.refresh()
+            _write.tidy(self.view)
+
+    def _unsure(self, error: StorageError) -> StorageError:
+        return StorageError(
+            f"it cannot be known whether the last change of {self.path} is on the disk ({error.__cause__ or error}): "
+            "nothing more is written until the disk works, and if this program ends before, the change may be found "
+            "done; make room or mend the disk, then try again"
+        )
+
     def _catch_up(self) -> None:
-        """Take notice of changes in a catalogue that was opened as one that nobody changes."""
+        """Take notice of another catalogue at the path, and of changes in one that was opened as one that stays."""
         if self._pinned and self.catalogue.changed():
             raise self._changed()
         if not self._pinned and self.catalogue.outdated():
@@ -194,6 +222,8 @@ class Session:
         try:
             fresh.check_schema()
             self._check_same(_create.about(fresh))
+            if self.mode == "w":
+                raise self._moved()
         except BaseException:
             fresh.close()
             raise
@@ -204,6 +234,12 @@ class Session:
     def _check_same(self, about: _create.About) -> None:
         if about.number != self.about.number:
             raise StorageError(f"{self.path} holds another collection since it was opened; close it and open it again")
+
+    def _moved(self) -> StorageError:
+        return StorageError(
+            f"{self.path} (or its file {LOCK!r}) was moved or replaced since it was opened, and nothing was "
+            "written; close it and open it where it is now"
+        )
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:

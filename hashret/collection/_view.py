@@ -6,6 +6,7 @@ Must be called within a snapshot of the catalogue; decides nothing and writes no
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ class View:
         self._file: CodesFile | None = None
         self._index: FlatIndex | None = None  # made by the first search
         self._live: npt.NDArray[np.bool_] | None = None  # made by the first tombstone; may be longer than the rows
+        self.lock = threading.RLock()  # of who reads a snapshot in pieces, and who moves it on
         self._forget()
 
     @property
@@ -157,19 +159,33 @@ class View:
         return ids[where], [texts[at] for at in where.tolist()]
 
     def everything(self) -> Iterator[tuple[Rows, list[Id], list[str | None]]]:
-        """All live rows with their ids and metadata, in windows, by row."""
-        for first in range(0, self.state.n_rows, _WINDOW):
-            stop = min(first + _WINDOW, self.state.n_rows)
-            rows = np.arange(first, stop)
-            run_ids, held = self.runs.ids_of(rows)
-            if self._live is not None:
-                held &= self._live[first:stop]
-            entries: dict[int, tuple[Id, str | None]] = {
-                row: (id, None) for row, id in zip(rows[held].tolist(), run_ids[held].tolist())
-            }
-            entries.update((row, (id, text)) for row, id, text in self.catalogue.items_between(first, stop))
-            live = sorted(entries)
-            yield np.array(live, np.int64), [entries[r][0] for r in live], [entries[r][1] for r in live]
+        """All live rows with their ids and metadata, in windows, by row.
+
+        Raises:
+            StorageError: the view took over another state between two windows.
+        """
+        state = self.state
+        for first in range(0, state.n_rows, _WINDOW):
+            with self.lock:
+                if self.state != state:
+                    raise StorageError(
+                        f"the snapshot of {self._directory} was refreshed while it was read from end to end; begin "
+                        "again, or take a snapshot for each"
+                    )
+                window = self._window(first, min(first + _WINDOW, state.n_rows))
+            yield window
+
+    def _window(self, first: int, stop: int) -> tuple[Rows, list[Id], list[str | None]]:
+        rows = np.arange(first, stop)
+        run_ids, held = self.runs.ids_of(rows)
+        if self._live is not None:
+            held &= self._live[first:stop]
+        entries: dict[int, tuple[Id, str | None]] = {
+            row: (id, None) for row, id in zip(rows[held].tolist(), run_ids[held].tolist())
+        }
+        entries.update((row, (id, text)) for row, id, text in self.catalogue.items_between(first, stop))
+        live = sorted(entries)
+        return np.array(live, np.int64), [entries[r][0] for r in live], [entries[r][1] for r in live]
 
     def _checked(self, rows: Rows) -> Rows:
         if len(rows) and not (int(rows.min()) >= -1 and int(rows.max()) < self.state.n_rows):

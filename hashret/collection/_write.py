@@ -6,7 +6,7 @@ fsynced, and only then does the caller commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
 
@@ -18,13 +18,12 @@ from hashret.collection._codes_file import (
     HEADER_BYTES,
     CodesFile,
     block_checksums,
-    file_name,
     is_file_name,
     parse_header,
 )
 from hashret.collection._runs import MIN_RUN, Rows
 from hashret.collection._view import View
-from hashret.errors import CorruptError, InputError, StorageError, VersionError
+from hashret.errors import CorruptError, InputError, VersionError
 
 
 def store(view: View, codes: Codes, ids: Ids | None, texts: list[str | None] | None, *, replace: bool) -> Sequence[Id]:
@@ -70,29 +69,23 @@ def delete(view: View, rows: Rows) -> None:
         view.catalogue.set_state(state._replace(commits=state.commits + 1, n_live=state.n_live - gone))
 
 
-def undo(view: View) -> None:
-    """After a failed transaction: cut the codes file back to what is committed, if it can be."""
-    try:
-        with view.catalogue.reading():
-            state = view.catalogue.state()
-        if state.generation == view.state.generation:
-            view.file.truncate(state.n_rows)
-        _remove_others(view.file, state.generation)
-    except (StorageError, OSError):
-        pass  # the next writer does it; nobody reads what lies beyond
+def is_tidy(view: View) -> bool:
+    """Whether there is nothing for ``tidy`` to remove."""
+    return view.file.size <= view.file.offset(view.state.n_rows) and not any(_others(view.file))
 
 
 def tidy(view: View) -> None:
-    """What a writer does first: remove what interrupted writers and compactions left."""
+    """Remove what failed or interrupted transactions and compactions left: nobody reads what lies beyond."""
     view.file.truncate(view.state.n_rows)
-    _remove_others(view.file, view.state.generation)
+    for path in _others(view.file):
+        path.unlink(missing_ok=True)
 
 
-def _remove_others(current: CodesFile, generation: int) -> None:
-    """Remove this collection's files of other generations; copies under other names are their owner's."""
+def _others(current: CodesFile) -> Iterator[Path]:
+    """This collection's files of other generations; copies under other names are their owner's."""
     for path in current.path.parent.glob("codes-*.bin"):
-        if is_file_name(path.name) and path.name != file_name(generation) and _may_go(path, current.header.number):
-            path.unlink(missing_ok=True)
+        if is_file_name(path.name) and path.name != current.path.name and _may_go(path, current.header.number):
+            yield path
 
 
 def _may_go(path: Path, number: bytes) -> bool:

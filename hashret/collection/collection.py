@@ -259,7 +259,7 @@ class Collection:
         Raises:
             CodeError: the codes do not fit the width.
             InputError: an id is here already or given twice, or something cannot be stored.
-            StorageError: the disk is full or fails; the collection is as before.
+            StorageError: the disk is full or fails; the collection is as before, or the message says what is not known.
         """
         codes, checked, texts = self._check_items(codes, ids, metadata)
         with self._session.writing() as view:
@@ -350,7 +350,7 @@ class Collection:
 
     def export_to(self, path: str | Path) -> int:
         """Write all items to a file, in order: .npz, .npy (codes only) or .parquet; how many."""
-        with self._session.lasting() as view:
+        with self._session.lasting() as view, view.lock:
             return _transfer.export_to(view, self.n_bits, Path(path))
 
     def import_from(self, path: str | Path) -> int:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import hashret
-from hashret.collection import Collection
+from hashret.collection import Collection, _compact, _transfer
 from hashret.errors import CodeError, InputError, LockedError, MismatchError, StorageError, UnknownIdError
 
 
@@ -230,6 +231,63 @@ def test_an_iteration_over_a_closed_snapshot_says_so(path, codes):
         snapshot.close()
         with pytest.raises(StorageError, match="closed"):
             list(ids)
+
+
+def test_what_is_read_of_a_snapshot_from_end_to_end_is_one_state(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(140_000))
+        with collection.snapshot() as snapshot:
+            seen = []
+            for id in snapshot:
+                seen.append(id)
+                if len(seen) % 50_000 == 1:
+                    assert not snapshot.refresh()  # there is nothing new, and so no harm
+            assert seen == list(range(140_000))
+            ids = iter(snapshot)
+            next(ids)
+            collection.delete(range(60_000))
+            collection.compact()
+            assert snapshot.refresh()
+            with pytest.raises(StorageError, match="was refreshed while it was read"):
+                list(ids)
+            assert list(snapshot) == list(range(60_000, 140_000))
+
+
+def test_an_export_of_a_snapshot_keeps_a_refresh_waiting(path, codes, tmp_path, monkeypatch):
+    exporting, refreshed, write = threading.Event(), threading.Event(), _transfer.export_to
+
+    def export_to(*arguments):
+        exporting.set()
+        assert not refreshed.wait(0.05)
+        return write(*arguments)
+
+    monkeypatch.setattr(_transfer, "export_to", export_to)
+    with Collection.create(path, n_bits=16) as collection, ThreadPoolExecutor(1) as pool:
+        collection.add(codes(100))
+        with collection.snapshot() as snapshot:
+            collection.delete(range(50))
+            collection.compact()
+            exported = pool.submit(snapshot.export_to, tmp_path / "codes.npy")
+            assert exporting.wait(60) and snapshot.refresh()
+            refreshed.set()
+            assert exported.result() == 100 and len(snapshot) == 50
+        np.testing.assert_array_equal(np.load(tmp_path / "codes.npy"), codes(100))
+
+
+def test_a_compaction_lets_go_of_what_it_counted_with(path, codes, monkeypatch):
+    arrays, move = [], _compact._move_items
+
+    def move_items(catalogue, renumbered):
+        arrays.append(weakref.ref(renumbered))
+        move(catalogue, renumbered)
+
+    monkeypatch.setattr(_compact, "_move_items", move_items)
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100), [f"s{i}" for i in range(100)])
+        collection.delete("s3")
+        collection.compact()
+        gc.collect()
+        assert [array() for array in arrays] == [None]
 
 
 def test_everything_can_be_deleted_and_compacted(path, codes):

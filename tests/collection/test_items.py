@@ -78,7 +78,12 @@ def test_ids_and_metadata_come_back_as_they_were_given(path, codes):
         ([7, 8, 9], [{}, {}], "3 codes need 3 metadata"),
         ([7, 8, 9], [{}, {}, {"a": float("nan")}], "entry 2"),
         ([7, 8, 9], [{}, {}, {"a": object()}], "no JSON value"),
+        (np.array([7, 8, 9], "m8[s]"), None, r"not timedelta64\[s\]"),
+        (np.array([7, 8, 9], "m8[ns]"), None, r"not timedelta64\[ns\]"),
+        (np.array([7, 8, 9], "M8[ns]"), None, r"not datetime64\[ns\]"),
+        ([7, 8, np.timedelta64(9, "s")], None, "must be a str or an int, not np.timedelta64"),
         ([7, 8, 9], [{}, {}, {1: 2}], "keys of metadata"),
+        ([7, 8, 9], [{}, {}, {np.str_("a"): 1, 1: 2}], "entry 2 has 1$"),
         (
             [7, 8, 9],
             [{}, {}, {"a": [{1: "x", "1": "y"}]}],
@@ -118,6 +123,13 @@ def test_text_of_an_enum_is_its_text(path, codes):
             assert collection.search(codes(1), k=1, where={"colour": condition}).ids[0, 0] == "red"
 
 
+def test_keys_of_metadata_may_be_text_of_numpy_at_any_depth(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(1), ["a"], [{np.str_("é"): {np.str_("b"): 1}}])
+        assert collection.get("a").metadata == [{"é": {"b": 1}}]
+        assert collection.search(codes(1), k=1, where={"é.b": 1}).ids[0, 0] == "a"
+
+
 def test_deep_metadata_are_refused(path, codes):
     deep: dict[str, object] = {}
     for _ in range(150):
@@ -131,6 +143,19 @@ def test_bytes_that_are_no_text_are_refused(path, name):
     with pytest.raises(InputError, match=rf"{name} is 'caf\\udce9', which holds bytes that are no text"):
         Collection.create(path, **{name: "caf\udce9"})
     assert not path.exists()
+
+
+def test_integers_that_go_on_at_the_other_end_of_64_bits(path, codes):
+    ids = np.arange(2**63 - 32, 2**63 + 40, dtype=np.uint64).view(np.int64)
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(72), ids)
+        assert list(collection) == ids.tolist() and -(2**63) in collection and 2**63 - 1 in collection
+        np.testing.assert_array_equal(collection.codes(ids), codes(72))
+        with pytest.raises(InputError, match="-9223372036854775808 is in the collection already"):
+            collection.add(codes(1), ids[32:33])
+        with pytest.raises(InputError, match="is given twice"):
+            collection.add(codes(3), ids[[0, 1, 0]])
+        collection.verify()
 
 
 def test_integers_in_any_order_are_stored_as_one_by_one(path, codes):

@@ -54,6 +54,49 @@ def test_a_writer_whose_place_was_taken_closes_without_the_log_of_the_other(path
         assert found.verify().rows == 5
 
 
+def test_a_reader_is_told_of_the_collection_that_came_in_the_place_of_its_own(path, codes):
+    compacted(path, codes, 9)
+    reader = Collection.open(path)
+    uses = (lambda: len(reader), lambda: list(reader), lambda: reader.search(codes(1)), reader.refresh, reader.snapshot)
+    shutil.rmtree(path)
+    for use in uses:
+        with pytest.raises(StorageError, match="there is no collection at"):
+            use()
+    compacted(path, codes, 99)
+    for use in uses:
+        with pytest.raises(StorageError, match="another collection since it was opened; close it and open it again"):
+            use()
+    reader.close()
+    with Collection.open(path) as again:
+        assert len(again) == 99
+
+
+def test_a_reader_goes_on_where_its_collection_comes_back_from_a_backup(path, codes, tmp_path):
+    compacted(path, codes, 9)
+    shutil.copytree(path, tmp_path / "backup")
+    with Collection.open(path, mode="w") as writer:
+        writer.add(codes(3))
+        with Collection.open(path) as reader, reader.snapshot() as fixed:
+            assert len(reader) == 12
+            shutil.rmtree(path)
+            shutil.copytree(tmp_path / "backup", path)
+            assert len(reader) == len(list(reader)) == reader.verify().rows == 9
+            assert len(fixed) == 12 and fixed.refresh() and len(fixed) == 9
+        with pytest.raises(StorageError, match="moved or replaced"):
+            len(writer)
+
+
+def test_a_link_to_an_empty_directory_is_taken(path, codes, tmp_path):
+    (tmp_path / "disk").mkdir()
+    path.symlink_to("disk")
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(3))
+    assert path.is_symlink() and (tmp_path / "disk" / "catalogue.sqlite").is_file()
+    with Collection.open(tmp_path / "disk") as found:
+        assert len(found) == 3
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["disk", path.name]
+
+
 def test_a_removed_collection_is_not_written(path, codes):
     with Collection.create(path, n_bits=16) as collection:
         shutil.rmtree(path)

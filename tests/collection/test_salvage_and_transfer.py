@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hashret.collection import Collection
-from hashret.errors import CorruptError, InputError, MissingExtraError, StorageError
+from hashret.errors import CorruptError, InputError, MismatchError, MissingExtraError, StorageError
 
 
 @pytest.fixture
@@ -141,6 +141,68 @@ def test_items_travel(path, tmp_path, codes, suffix, kind):
     assert sorted(file.suffix for file in tmp_path.iterdir() if file.is_file()) == [suffix]
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_codes_of_another_model_are_refused(path, tmp_path, codes, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    target, of_no_model = tmp_path / f"items{suffix}", tmp_path / f"old{suffix}"
+    with Collection.create(path, n_bits=16, fingerprint="a" * 64) as collection:
+        collection.add(codes(2))
+        collection.export_to(target)
+    with Collection.create(tmp_path / "b", n_bits=16, fingerprint="b" * 64) as other:
+        with pytest.raises(MismatchError, match=rf"items\{suffix} holds codes of another model.*bbbb….*aaaa…"):
+            other.import_from(target)
+        assert len(other) == 0
+    with Collection.create(tmp_path / "none", n_bits=16) as unnamed:  # takes any, as check_model says
+        assert unnamed.import_from(target) == 2
+        unnamed.export_to(of_no_model)
+    with Collection.create(tmp_path / "a", n_bits=16, fingerprint="a" * 64) as same:
+        assert same.import_from(target) == 2
+        same.delete([0, 1])
+        assert same.import_from(of_no_model) == 2
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize("kept", [0, 9])
+def test_an_id_that_died_before_the_export_is_not_given_again(path, tmp_path, codes, suffix, kept):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    with Collection.create(path, n_bits=16) as collection, Collection.create(tmp_path / "copy", n_bits=16) as copy:
+        collection.add(codes(10))
+        collection.delete(range(kept, 10))
+        collection.export_to(tmp_path / f"items{suffix}")
+        assert copy.import_from(tmp_path / f"items{suffix}") == kept
+        assert list(copy.add(codes(1))) == list(collection.add(codes(1))) == [10]
+        copy.verify()
+        collection.add(codes(5))
+        copy.delete(list(copy))
+        copy.import_from(tmp_path / f"items{suffix}")
+        assert list(copy.add(codes(1))) == [11]  # the file's is behind by now
+
+
+def test_foreign_parquet_files_are_refused_by_a_sentence(path, tmp_path, codes):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+
+    def written(lengths: list[int], about: str = "{}") -> Path:
+        schema = arrow.schema(
+            [("id", arrow.int64()), ("code", arrow.binary()), ("metadata", arrow.string())], metadata={"hashret": about}
+        )
+        columns = [range(len(lengths)), [bytes(length) for length in lengths], [None] * len(lengths)]
+        parquet.write_table(arrow.table(columns, schema=schema), tmp_path / "foreign.parquet")
+        return tmp_path / "foreign.parquet"
+
+    with Collection.create(path, n_bits=64) as collection:
+        with pytest.raises(InputError, match="a code of 7 bytes, and codes of 64 bits are 8"):
+            collection.import_from(written([7, 9]))
+        for about in ("[]", '{"next_id": "3"}', '{"next_id": 1e400}'):
+            with pytest.raises(InputError, match="cannot be read"):
+                collection.import_from(written([8, 8], about))
+        assert len(collection) == 0
+        assert collection.import_from(written([8, 8], f'{{"next_id": {10**30}}}')) == 2
+        with pytest.raises(InputError, match="automatic ids have reached"):
+            collection.add(codes(1, n_bits=64))
+
+
 def test_one_long_id_does_not_make_the_others_long(path, tmp_path, codes):
     with Collection.create(path, n_bits=16) as collection:
         collection.add(codes(2000), ["x" * 5000, *(f"é{i}" for i in range(1999))])
@@ -249,6 +311,17 @@ def test_an_array_without_dimensions_is_refused(path, tmp_path):
     np.save(tmp_path / "bad.npy", np.uint8(3))
     with Collection.create(path, n_bits=16) as collection, pytest.raises(InputError, match=r"shape \(N, 2\)"):
         collection.import_from(tmp_path / "bad.npy")
+
+
+def test_an_archive_by_the_name_of_an_array_is_refused(path, tmp_path):
+    with (tmp_path / "bad.npy").open("wb") as file:
+        np.savez(file, codes=np.zeros((2, 2), np.uint8))
+    with Collection.create(path, n_bits=16) as collection:
+        with pytest.raises(InputError, match="several arrays"):
+            collection.import_from(tmp_path / "bad.npy")
+        (tmp_path / "bad.npy").write_bytes((tmp_path / "bad.npy").read_bytes()[:100])
+        with pytest.raises(InputError, match="cannot be read as an array"):
+            collection.import_from(tmp_path / "bad.npy")
 
 
 def test_a_file_is_no_place_to_export_to(path, tmp_path, codes):
