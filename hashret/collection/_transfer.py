@@ -1,16 +1,21 @@
 """Export and import: all items of a collection as one file of a format that others read.
 
     .npz      codes (N, n_bytes) uint8; n_bits; ids int64, or where some are text ids_json, the bytes of N lines of
-              JSON; metadata_json, as many lines, where there are any
-    .npy      the codes only; read back, they get automatic ids
-    .parquet  id (int64 or string; JSON where both kinds occur), code (binary), metadata (JSON or null)
+              JSON; metadata_json, as many lines, where there are any; next_id; fingerprint, where the collection has
+              one
+    .npy      the codes only; read back, they get automatic ids. It says neither n_bits nor the model
+    .parquet  id (int64 or string; JSON where both kinds occur), code (binary), metadata (JSON or null); under the key
+              "hashret" of the schema's metadata a JSON object: n_bits, ids (the kind), next_id, fingerprint
 
+Codes of another model than the collection's are refused, where both name theirs. ``next_id`` keeps the automatic ids
+of deleted items from being given again.
 A file is written beside its name and renamed, so that it is whole or absent.
 """
 
 from __future__ import annotations
 
 import json
+import operator
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,8 +27,9 @@ import numpy.typing as npt
 from hashret._files import whole_file
 from hashret._lazy import require
 from hashret.codes import Codes, bytes_for
-from hashret.collection._check import Id
-from hashret.errors import InputError
+from hashret.collection import _write
+from hashret.collection._check import INT_MAX, Id
+from hashret.errors import InputError, MismatchError
 from hashret.registry import nearest
 
 if TYPE_CHECKING:
@@ -34,11 +40,13 @@ _BATCH = 50_000  # rows of Parquet at a time
 
 
 class _Stored(NamedTuple):
-    """All that a file has; no texts where it has no metadata."""
+    """All that a file has; no texts where it has no metadata, no fingerprint where it names no model."""
 
     ids: Any
     codes: Codes
     texts: list[str | None] | None
+    fingerprint: str | None = None
+    next_id: int = 0
 
 
 class _Metadata(Sequence[Any]):
@@ -71,9 +79,21 @@ def import_from(collection: Collection, path: Path) -> int:
     read = _format(path, _READERS)
     if not path.is_file():
         raise InputError(f"there is no file {path}")
-    ids, codes, texts = read(path, collection.n_bits)
-    # at once, for ``add`` stores all or nothing
-    return len(collection.add(codes, ids, None if texts is None else _Metadata(texts, path)))
+    stored: _Stored = read(path, collection.n_bits)
+    if stored.fingerprint is not None:
+        try:
+            collection.check_model(stored.fingerprint)
+        except MismatchError as error:
+            raise MismatchError(f"{path} holds codes of another model: {error}") from None
+    metadata = None if stored.texts is None else _Metadata(stored.texts, path)
+    codes, ids, texts = collection._check_items(stored.codes, stored.ids, metadata)
+    with collection._session.writing() as view:  # one transaction: all or nothing
+        count = len(_write.store(view, codes, ids, texts, replace=False))
+        state = view.catalogue.state()
+        if stored.next_id > state.next_id:
+            later = state._replace(commits=view.state.commits + 1, next_id=min(stored.next_id, INT_MAX))
+            view.catalogue.set_state(later)
+    return count
 
 
 def _write_npy(view: View, n_bits: int, file: BinaryIO) -> None:
@@ -82,7 +102,10 @@ def _write_npy(view: View, n_bits: int, file: BinaryIO) -> None:
 
 
 def _write_npz(view: View, n_bits: int, file: BinaryIO) -> None:
-    arrays: dict[str, Any] = {"n_bits": np.int64(n_bits)}
+    arrays: dict[str, Any] = {"n_bits": np.int64(n_bits), "next_id": np.int64(view.state.next_id)}
+    fingerprint = _fingerprint(view)
+    if fingerprint is not None:
+        arrays["fingerprint"] = np.array(fingerprint)
     rows, ids, texts = _gathered(view)
     arrays["codes"] = view.codes[rows]
     if _kind(ids) == "int":
@@ -98,13 +121,14 @@ def _write_parquet(view: View, n_bits: int, file: BinaryIO) -> None:
     arrow, parquet = require("pyarrow", extra="parquet"), require("pyarrow.parquet", extra="parquet")
     kinds = {_kind(ids) for _, ids, _ in view.everything() if ids}
     kind = kinds.pop() if len(kinds) == 1 else "json" if kinds else "int"
+    about = {"n_bits": n_bits, "ids": kind, "next_id": view.state.next_id, "fingerprint": _fingerprint(view)}
     schema = arrow.schema(
         [
             ("id", arrow.int64() if kind == "int" else arrow.string()),
-            ("code", arrow.binary((n_bits + 7) // 8)),
+            ("code", arrow.binary(bytes_for(n_bits))),
             ("metadata", arrow.string()),
         ],
-        metadata={"hashret": json.dumps({"n_bits": n_bits, "ids": kind})},
+        metadata={"hashret": json.dumps(about)},
     )
     with parquet.ParquetWriter(file, schema) as writer:
         for rows, ids, texts in view.everything():
@@ -115,9 +139,12 @@ def _write_parquet(view: View, n_bits: int, file: BinaryIO) -> None:
 
 def _read_npy(path: Path, n_bits: int) -> _Stored:
     try:
-        return _Stored(None, np.load(path, allow_pickle=False), None)
-    except (ValueError, OSError, EOFError) as error:
+        codes = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an array of codes: {error}") from error
+    if not isinstance(codes, np.ndarray):
+        raise InputError(f"{path} holds several arrays; call it .npz if export wrote it, or save the codes alone")
+    return _Stored(None, codes, None)
 
 
 def _read_npz(path: Path, n_bits: int) -> _Stored:
@@ -127,6 +154,8 @@ def _read_npz(path: Path, n_bits: int) -> _Stored:
         codes, width = arrays["codes"], int(arrays["n_bits"])
         ids = [json.loads(text) for text in _texts(arrays["ids_json"])] if "ids_json" in arrays else arrays["ids"]
         lines = _texts(arrays["metadata_json"]) if "metadata_json" in arrays else None
+        fingerprint = str(arrays["fingerprint"]) if "fingerprint" in arrays else None
+        next_id = operator.index(arrays.get("next_id", 0))
     except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
     _check_width(path, width, n_bits)
@@ -136,13 +165,14 @@ def _read_npz(path: Path, n_bits: int) -> _Stored:
     if len(codes) != len(ids) or (texts is not None and len(texts) != len(codes)):
         count = "no" if texts is None else len(texts)
         raise InputError(f"{path} has {len(codes)} codes, {len(ids)} ids and {count} metadata; export it again")
-    return _Stored(ids, codes, texts)
+    return _Stored(ids, codes, texts, fingerprint, next_id)
 
 
 def _read_parquet(path: Path, n_bits: int) -> _Stored:
     arrow, parquet = require("pyarrow", extra="parquet"), require("pyarrow.parquet", extra="parquet")
+    n_bytes = bytes_for(n_bits)
     ids: list[Any] = []
-    codes: list[Codes] = [np.zeros((0, bytes_for(n_bits)), np.uint8)]
+    codes: list[Codes] = [np.zeros((0, n_bytes), np.uint8)]
     texts: list[str | None] = []
     try:
         with parquet.ParquetFile(path) as file:
@@ -150,13 +180,19 @@ def _read_parquet(path: Path, n_bits: int) -> _Stored:
             _check_width(path, about.get("n_bits", n_bits), n_bits)
             for batch in file.iter_batches(_BATCH, columns=["id", "code", "metadata"]):
                 ids += batch.column("id").to_pylist()
-                joined = b"".join(batch.column("code").to_pylist())
-                codes.append(np.frombuffer(joined, np.uint8).reshape(batch.num_rows, -1))
+                column = batch.column("code").to_pylist()
+                wrong = set(map(len, column)) - {n_bytes}
+                if wrong:
+                    raise InputError(
+                        f"{path} has a code of {min(wrong)} bytes, and codes of {n_bits} bits are {n_bytes}"
+                    )
+                codes.append(np.frombuffer(b"".join(column), np.uint8).reshape(-1, n_bytes))
                 texts += batch.column("metadata").to_pylist()
             if about.get("ids") == "json":
                 ids = [json.loads(id) for id in ids]
-            return _Stored(ids, np.concatenate(codes), texts)
-    except (arrow.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+            next_id = operator.index(about.get("next_id", 0))
+            return _Stored(ids, np.concatenate(codes), texts, about.get("fingerprint"), next_id)
+    except (arrow.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
@@ -183,6 +219,10 @@ def _gathered(view: View) -> tuple[Any, list[Id], list[str | None]]:
 def _kind(ids: list[Id]) -> str:
     kinds = set(map(type, ids))
     return "int" if kinds <= {int} else "str" if kinds == {str} else "json"
+
+
+def _fingerprint(view: View) -> str | None:
+    return view.catalogue.about().get("fingerprint")
 
 
 def _check_width(path: Path, width: int, n_bits: int) -> None:

@@ -10,8 +10,10 @@
                                                       side mean "and"
 
 Numbers compare with numbers and strings with strings (by code point); true and false are 1 and 0, as in Python; a
-value of another kind does not match. ``None`` equals a null that is there. Every value is bound as a parameter; a
-field's name becomes a JSON path in quotes, and a name that could leave them is refused.
+value of another kind does not match. ``None`` equals a null that is there. A whole number of a filter has to fit 64
+bits with a sign; a stored one that does not compares as the nearest float, so such numbers are better kept as strings.
+Every value is bound as a parameter; a field's name becomes a JSON path in quotes, and a name that could leave them is
+refused.
 """
 
 from __future__ import annotations
@@ -46,13 +48,18 @@ def compile_filter(where: Any) -> Condition | None:
     """The SQL of a filter; None where everything matches.
 
     Raises:
-        InputError: an unknown operator (the message has the nearest), a value of the wrong kind, a field name that
-            cannot be searched, or a filter that is too large.
+        InputError: an unknown operator (the message has the nearest), a value of the wrong kind, a whole number
+            beyond 64 bits, a field name that cannot be searched, or a filter that is too large.
     """
     if where is None:
         return None
     compiler = _Compiler()
-    sql = compiler.filter(where, 0)
+    try:
+        sql = compiler.filter(where, 0)
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # of repr, which a message wanted: 4,300 digits, or 1,000 brackets
+        raise InputError(f"the filter holds a value that cannot be used ({error}); give strings and numbers") from None
     return Condition(sql, tuple(compiler.parameters)) if sql else None
 
 
@@ -71,6 +78,8 @@ class _Compiler:
             raise InputError(f"a filter is a dict such as {{'year': {{'gte': 2019}}}}, not {where!r}")
         if depth > MAX_DEPTH:
             raise InputError(f"the filter is nested deeper than {MAX_DEPTH}; make it flatter")
+        if not where:
+            self._count_one()
         return self._all([self._part(key, value, depth) for key, value in where.items()])
 
     def _part(self, key: Any, value: Any, depth: int) -> str:
@@ -79,6 +88,8 @@ class _Compiler:
         if key in _LOGIC:
             if not isinstance(value, list | tuple):
                 raise InputError(f"{key!r} takes a list of filters, not {value!r}")
+            if not value:
+                self._count_one()
             parts = [self.filter(part, depth + 1) or "1" for part in value]
             return self._all(parts) or "1" if key == "and" else "(" + (" OR ".join(parts) or "0") + ")"
         _path(key)
@@ -92,10 +103,14 @@ class _Compiler:
     def _all(self, parts: list[str]) -> str:
         return "(" + " AND ".join(parts) + ")" if parts else ""
 
-    def _operator(self, field: str, name: Any, value: Any, depth: int) -> str:
+    def _count_one(self) -> None:
+        """Count a condition, or an empty filter: SQLite's time grows with the square, and no interrupt ends it."""
         self._count += 1
         if self._count > MAX_CONDITIONS:
             raise InputError(f"the filter has more than {MAX_CONDITIONS} conditions; use 'in' for many values")
+
+    def _operator(self, field: str, name: Any, value: Any, depth: int) -> str:
+        self._count_one()
         if name not in _OPERATORS:
             raise InputError(f"a filter has no operator {name!r}{nearest(str(name), _OPERATORS)}")
         path = _path(field)
@@ -128,9 +143,7 @@ class _Compiler:
         if value is None:
             return f"json_type(metadata, {path}) = 'null'"
         equal = f"{extract} = {self._bind(value, 'eq')}"
-        if isinstance(value, str) and value[:1] in ("[", "{"):  # lists and objects come out as text that looks so
-            return f"({equal} AND json_type(metadata, {path}) = 'text')"
-        return f"({equal})"
+        return f"({equal} AND {_is_text(path)})" if _like_json(value) else f"({equal})"
 
     def _one_of(self, field: str, values: Any) -> str:
         if isinstance(values, set | frozenset | range):
@@ -138,14 +151,20 @@ class _Compiler:
         if not isinstance(values, list | tuple):
             raise InputError(f"'in' takes a list of values, not {values!r}")
         plain = [_scalar(value, "in") for value in values]
-        parts = [self._equal(field, value) for value in plain if value is None or _like_json(value)]
-        rest = [value for value in plain if value is not None and not _like_json(value)]
+        given = [value for value in plain if value is not None]
+        bracketed = [value for value in given if _like_json(value)]
+        rest = [value for value in given if not _like_json(value)]
+        parts = [self._equal(field, None)] if len(given) < len(plain) else []
+        if bracketed:
+            parts.append(f"({self._among(field, bracketed)} AND {_is_text(_path(field))})")
         if rest or not parts:
-            self.parameters.append(json.dumps(rest, ensure_ascii=False))
-            parts.append(f"{field_sql(field)} IN (SELECT value FROM json_each(?))")
-        if len(parts) > MAX_CONDITIONS:
-            raise InputError(f"'in' takes at most {MAX_CONDITIONS} values that begin with a bracket")
+            parts.append(self._among(field, rest))
         return "(" + " OR ".join(parts) + ")"
+
+    def _among(self, field: str, values: list[str | int | float]) -> str:
+        """One part of the SQL, and one parameter, for however many values."""
+        self.parameters.append(json.dumps(values, ensure_ascii=False))
+        return f"{field_sql(field)} IN (SELECT value FROM json_each(?))"
 
     def _compare(self, field: str, name: str, value: Any) -> str:
         extract, path = field_sql(field), _path(field)
@@ -155,7 +174,7 @@ class _Compiler:
         # SQLite sorts NULL < numbers < text < blobs; the second bound keeps to one kind, and to the index
         if isinstance(value, str):
             bound = f"{extract} < x''" if name in ("gt", "gte") else f"{extract} >= ''"
-            return f"({compare} AND {bound} AND json_type(metadata, {path}) = 'text')"
+            return f"({compare} AND {bound} AND {_is_text(path)})"
         return f"({compare} AND {extract} < '')" if name in ("gt", "gte") else f"({compare})"
 
     def _contains(self, path: str, value: Any) -> str:
@@ -172,7 +191,7 @@ class _Compiler:
 
     def _bind(self, value: Any, name: str) -> str:
         value = _scalar(value, name)
-        if isinstance(value, str) or (isinstance(value, int) and INT_MIN <= value <= INT_MAX):
+        if isinstance(value, str | int):
             self.parameters.append(value)
             return "?"
         self.parameters.append(json.dumps(value))  # read by the reader that reads the metadata: equal text, equal value
@@ -188,6 +207,8 @@ def _scalar(value: Any, name: str) -> str | int | float | None:
             raise InputError(f"the filter value {value!r} is no text that metadata can hold")
         return str.__str__(value)  # of an enum its text, not its name
     if isinstance(value, bool | int):
+        if not INT_MIN <= value <= INT_MAX:  # SQLite would make it a float, which equals other whole numbers
+            raise InputError(f"{name!r} takes whole numbers that fit 64 bits with a sign; keep larger ones as strings")
         return int(value)
     if value is None or (isinstance(value, float) and value == value and abs(value) != float("inf")):
         return value
@@ -196,7 +217,12 @@ def _scalar(value: Any, name: str) -> str | int | float | None:
 
 
 def _like_json(value: Any) -> bool:
+    """Whether a value is text as that which lists and objects come out as."""
     return isinstance(value, str) and value[:1] in ("[", "{")
+
+
+def _is_text(path: str) -> str:
+    return f"json_type(metadata, {path}) = 'text'"
 
 
 def _path(field: Any) -> str:

@@ -14,6 +14,7 @@ structure was built. Must not know which structure it is.
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashret.codes import Codes, bytes_for, check_codes, one_row
-from hashret.errors import CorruptError, InputError
+from hashret.errors import CorruptError
 from hashret.index.asymmetric import AsymmetricHits, search_asymmetric
 from hashret.index.flat import FlatIndex
 from hashret.index.storage import read_index, write_index
@@ -32,17 +33,6 @@ from hashret.kernels.contract import Mask, check_k, check_mask, check_queries, c
 from hashret.kernels.parallel import in_threads, pieces
 
 _SELECTIVE = 8  # a mask that selects fewer than N / 8 rows goes to the exact scan
-
-
-def whole(value: Any, name: str, *, least: int = 1) -> int:
-    """A parameter as a whole number of at least ``least``.
-
-    Raises:
-        InputError: it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
-    return value
 
 
 class ApproximateIndex(ABC):
@@ -59,6 +49,7 @@ class ApproximateIndex(ABC):
     def __init__(self, n_bits: int) -> None:
         self._flat = FlatIndex(n_bits)
         self._faiss: Any = None  # holds the first rows of the codes; all of them once it is built
+        self._lock = threading.Lock()  # of what changes the two, and of what needs both as they fit
 
     @abstractmethod
     def _build(self) -> Any:
@@ -91,14 +82,16 @@ class ApproximateIndex(ABC):
             CodeError: they do not fit ``n_bits``; nothing was added.
         """
         new = check_codes(one_row(codes), n_bits=self.n_bits)
-        self._flat.add(new)
-        if self._faiss is not None and len(new):
-            with faiss_threads(get_num_threads()):
-                self._faiss.add(new)
+        with self._lock:
+            self._flat.add(new)
+            if self._faiss is not None and len(new):
+                with faiss_threads(get_num_threads()):
+                    self._faiss.add(new)
 
     def build(self) -> None:
         """Build the structure anew over all codes; the first search does it where it was not done before."""
-        self._faiss = self._build()
+        with self._lock:
+            self._faiss = self._build()
 
     def search(self, queries: Codes, k: int, *, mask: Mask | None = None, radius: int | None = None) -> Hits:
         """About the ``k`` nearest codes of each query, ordered by (distance, row).
@@ -169,12 +162,15 @@ class ApproximateIndex(ABC):
         Raises:
             StorageError: the file cannot be written; an existing one is as it was.
         """
-        if self._faiss is None and len(self):
-            self.build()
-        parts = [self.codes.reshape(-1)]
-        if self._faiss is not None:
-            parts.append(load_faiss().serialize_index_binary(self._faiss))
-        write_index(path, np.concatenate(parts), kind=self.kind, n_bits=self.n_bits, count=len(self))
+        with self._lock:
+            codes = self.codes
+            if self._faiss is None and len(codes):
+                self._faiss = self._build()
+            parts = [codes.reshape(-1)]
+            if self._faiss is not None:
+                parts.append(load_faiss().serialize_index_binary(self._faiss))
+            payload = np.concatenate(parts)
+        write_index(path, payload, kind=self.kind, n_bits=self.n_bits, count=len(codes))
 
     @classmethod
     def open(cls, path: str | Path, *, mmap: bool = True) -> Self:

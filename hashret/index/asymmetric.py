@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hashret.codes import Codes, bytes_for, pack
-from hashret.errors import CodeError, InputError
+from hashret.errors import CodeError
 from hashret.index.contract import CodeIndex
-from hashret.kernels.contract import Distances, Hits, Mask, Rows, check_k
+from hashret.kernels.contract import Distances, Hits, Mask, Rows, check_k, check_whole
 
 _CELLS = 1 << 21  # unpacked bits held at once: 16 MB as float64
 
@@ -76,8 +76,7 @@ def search_asymmetric(
     """
     values = check_relaxed(relaxed, n_bits=index.n_bits)
     k = check_k(k)
-    if isinstance(oversample, bool) or not isinstance(oversample, int) or oversample < 1:
-        raise InputError(f"oversample must be a whole number of at least 1, not {oversample!r}")
+    oversample = check_whole(oversample, "oversample")
     hits = index.search(pack(values), max(k, min(k * oversample, len(index))), mask=mask)
     return rescore(values, hits, index.codes, n_bits=index.n_bits, k=k)
 

@@ -108,7 +108,7 @@ class AutoIndex:
         """Choose anew, for queries like these instead of rows of the index.
 
         Args:
-            queries: (Q, n_bytes) uint8, of which the first 48 are tried.
+            queries: (Q, n_bytes) uint8, of which the first 80 are tried.
         """
         with self._lock:
             some = check_queries(queries, n_bits=self.n_bits)[:_SAMPLE]

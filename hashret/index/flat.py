@@ -105,7 +105,8 @@ class FlatIndex:
     @property
     def codes(self) -> Codes:
         """(N, n_bytes) uint8, a read-only view."""
-        view = self._buffer[: self._count]
+        count = self._count  # first: another thread may add, and so many rows are in this buffer and in every later one
+        view = self._buffer[:count]
         view.flags.writeable = False
         return view
 
@@ -196,7 +197,8 @@ class FlatIndex:
         Raises:
             StorageError: the file cannot be written; an existing one is as it was.
         """
-        write_index(path, self.codes, kind=self.kind, n_bits=self._n_bits, count=self._count)
+        codes = self.codes  # once: another thread may add
+        write_index(path, codes, kind=self.kind, n_bits=self._n_bits, count=len(codes))
 
     @classmethod
     def open(cls, path: str | Path, *, mmap: bool = True, backend: str = "auto") -> Self:

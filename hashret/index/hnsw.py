@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from hashret.codes import Codes
-from hashret.index.approximate import ApproximateIndex, whole
+from hashret.index.approximate import ApproximateIndex
 from hashret.kernels import get_num_threads
 from hashret.kernels._faiss import faiss_threads, load_faiss
-from hashret.kernels.contract import Mask
+from hashret.kernels.contract import Mask, check_whole
 
 
 class HNSWIndex(ApproximateIndex):
@@ -39,9 +39,9 @@ class HNSWIndex(ApproximateIndex):
 
     def __init__(self, n_bits: int, *, links: int = 16, ef_construction: int = 64, ef_search: int = 64) -> None:
         super().__init__(n_bits)
-        self._links = whole(links, "links", least=2)
-        self._ef_construction = whole(ef_construction, "ef_construction")
-        self._ef_search = whole(ef_search, "ef_search")
+        self._links = check_whole(links, "links", least=2)
+        self._ef_construction = check_whole(ef_construction, "ef_construction")
+        self._ef_search = check_whole(ef_search, "ef_search")
 
     @property
     def ef_search(self) -> int:
@@ -56,7 +56,7 @@ class HNSWIndex(ApproximateIndex):
 
     @ef_search.setter
     def ef_search(self, ef_search: int) -> None:
-        self._ef_search = whole(ef_search, "ef_search")
+        self._ef_search = check_whole(ef_search, "ef_search")
         if self._faiss is not None:
             self._faiss.hnsw.efSearch = self._ef_search
 

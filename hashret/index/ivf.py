@@ -15,10 +15,10 @@ import numpy as np
 
 from hashret.codes import Codes
 from hashret.errors import InputError
-from hashret.index.approximate import ApproximateIndex, whole
+from hashret.index.approximate import ApproximateIndex
 from hashret.kernels import get_num_threads
 from hashret.kernels._faiss import faiss_threads, load_faiss
-from hashret.kernels.contract import Mask
+from hashret.kernels.contract import Mask, check_whole
 
 _LEAST = 4096  # codes; below, a scan takes less time than choosing cells
 _SAMPLE = 40  # codes of each cell that k-means sees
@@ -44,8 +44,8 @@ class IVFIndex(ApproximateIndex):
 
     def __init__(self, n_bits: int, *, lists: int | None = None, probes: int = 32) -> None:
         super().__init__(n_bits)
-        self._lists = None if lists is None else whole(lists, "lists")
-        self._probes = whole(probes, "probes")
+        self._lists = None if lists is None else check_whole(lists, "lists")
+        self._probes = check_whole(probes, "probes")
 
     @property
     def lists(self) -> int | None:
@@ -65,7 +65,7 @@ class IVFIndex(ApproximateIndex):
 
     @probes.setter
     def probes(self, probes: int) -> None:
-        self._probes = whole(probes, "probes")
+        self._probes = check_whole(probes, "probes")
         if self._faiss is not None:
             self._faiss.nprobe = self._probes
 

@@ -228,8 +228,9 @@ class MIHIndex:
         """
         if self._tables is None:
             self.build()
-        payload = to_payload(self.codes, self._tables)
-        write_index(path, payload, kind=self.kind, n_bits=self.n_bits, count=len(self))
+        tables, codes = self._tables, self.codes  # in this order: another thread may add, and codes only grow
+        payload = to_payload(codes, tables)
+        write_index(path, payload, kind=self.kind, n_bits=self.n_bits, count=len(codes))
 
     @classmethod
     def open(cls, path: str | Path, *, mmap: bool = True, backend: str = "auto") -> Self:

@@ -99,6 +99,17 @@ class Backend(Protocol):
         ...
 
 
+def check_whole(value: Any, what: str, *, least: int = 1) -> int:
+    """A parameter as a whole number of at least ``least``; ``what`` is its name in the message."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise InputError(f"{what} must be a whole number of at least {least}, not {value!r}")
+    return number
+
+
 def check_queries(queries: Any, *, n_bits: int) -> Codes:
     """Queries as (Q, n_bytes) codes; a single one gives one row."""
     return check_codes(one_row(queries), n_bits=n_bits, what="queries")
@@ -106,24 +117,25 @@ def check_queries(queries: Any, *, n_bits: int) -> Codes:
 
 def check_k(k: Any) -> int:
     """``k`` as a whole number of at least 1."""
-    return _whole(k, "k, the number of hits of a query,", 1)
+    return check_whole(k, "k, the number of hits of a query,")
 
 
 def check_radius(radius: Any, *, n_bits: int) -> int:
     """``radius`` as a whole number from 0 to ``n_bits``; a larger one means the same as ``n_bits``."""
-    return min(_whole(radius, "radius, the largest distance that counts,", 0), n_bits)
+    return min(check_whole(radius, "radius, the largest distance that counts,", least=0), n_bits)
 
 
 def check_threads(threads: Any) -> int:
     """The number of threads as a whole number of at least 1."""
-    return _whole(threads, "the number of threads", 1)
+    return check_whole(threads, "the number of threads")
 
 
 def check_padding(queries: int, k: int, count: int) -> None:
     """Refuse a ``k`` so far beyond ``count`` codes that the result would be hardly anything but padding."""
-    if queries * (k - count) > _PADDING:
+    if max(queries, 1) * (k - count) > _PADDING:  # of no queries as of one: their result has k columns as well
+        asked = f"{k:,}" if k < 1 << 64 else "2^64 or more"  # Python refuses to print what is very long
         raise InputError(
-            f"k = {k:,} hits of each query are far more than the {count:,} codes that there are; "
+            f"k = {asked} hits of each query are far more than the {count:,} codes that there are; "
             "ask for at most as many"
         )
 
@@ -143,13 +155,3 @@ def check_mask(mask: Any, count: int) -> Mask:
     if mask.shape != (count,):
         raise InputError(f"a mask must have one entry a code, the shape ({count},), and this has {mask.shape}")
     return np.ascontiguousarray(mask)
-
-
-def _whole(value: Any, what: str, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InputError(f"{what} must be a whole number, not {value!r}") from None
-    if isinstance(value, bool) or number < least:
-        raise InputError(f"{what} must be at least {least}, not {value!r}")
-    return number

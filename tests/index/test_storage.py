@@ -11,7 +11,7 @@ import pytest
 
 import hashret
 from hashret.errors import CorruptError, StorageError, VersionError
-from hashret.index import INDEXES, FlatIndex, open_index
+from hashret.index import INDEXES, FlatIndex, mih_tables, open_index
 
 
 def saved(path, count=50, n_bits=100):
@@ -73,6 +73,52 @@ def test_truncated_anywhere(tmp_path, mmap):
     (tmp_path / "cut").write_bytes(content + b"x")
     with pytest.raises(CorruptError, match="too long"):
         FlatIndex.open(tmp_path / "cut", mmap=mmap)
+
+
+@pytest.mark.parametrize("kind", INDEXES.names())
+def test_an_index_that_grows_while_it_is_saved_can_be_opened(tmp_path, monkeypatch, kind):
+    """Another thread adds between any two looks at the codes."""
+    monkeypatch.setattr(mih_tables, "_FEWEST", 1)
+    codes = hashret.pack(np.random.default_rng(0).random((5000, 64)) < 0.5)
+    index = INDEXES.load(kind)(64)
+    index.add(codes)
+    index.search(codes[:1], 1)  # makes what there is to make
+    look = FlatIndex.codes.fget
+
+    def grows(flat):
+        seen = look(flat)
+        flat.add(codes[:7])
+        return seen
+
+    monkeypatch.setattr(FlatIndex, "codes", property(grows))
+    index.save(tmp_path / "saved")
+    monkeypatch.undo()
+    assert len(index) > len(codes)
+    opened = open_index(tmp_path / "saved", mmap=False)
+    np.testing.assert_array_equal(opened.codes, index.codes[: len(opened)])
+    assert len(opened) >= len(codes) and opened.search(codes[4321], 1).rows.tolist() == [[4321]]
+
+
+def test_codes_are_never_more_than_what_was_added(monkeypatch):
+    """Another thread adds between the looks at the count and at the buffer, whose spare rows hold anything."""
+
+    class Growing(FlatIndex):
+        adding = False
+
+        def __getattribute__(self, name):
+            value = super().__getattribute__(name)
+            if name in ("_buffer", "_count") and self.adding:
+                self.adding = False
+                self.add(np.full((60, 8), 3, np.uint8))
+            return value
+
+    index = Growing(64)
+    for count in (20, 1):  # the second makes a buffer with room for more
+        index.add(np.full((count, 8), 3, np.uint8))
+    index._buffer[len(index) :] = 99
+    index.adding = True
+    seen = index.codes
+    assert len(index) == 81 and len(seen) >= 21 and (seen == 3).all()
 
 
 def test_every_flipped_bit_is_found(tmp_path):
