@@ -24,14 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Encode and write ``codes.npy``, (N, n_bytes) uint8, and ``codes.ids.json`` beside it, if OUT is codes.npy."""
+    """Encode and write ``codes.npy``, (N, n_bytes) uint8, and ``codes.ids.json`` beside it, where OUT is codes.npy."""
     import numpy as np
 
     from hashret._files import whole_file
     from hashret.cli._common import check_target, items_of, open_split
     from hashret.engine import open_model
+    from hashret.errors import InputError
 
     check_target(args.out)
+    if args.out.suffix != ".npy":  # two of other names could have their ids at one place
+        raise InputError(f"--out names a .npy file, such as codes.npy, and not {str(args.out)!r}")
     ids_path = args.out.with_suffix(".ids.json")
     check_target(ids_path)
     model = open_model(args.model, device=args.device)

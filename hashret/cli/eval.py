@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
 
         reranked = measure_reranked(model, dataset, n_bits=max(lengths), k=args.rerank, cache_dir=args.cache)
     command = shlex.join(["hashret", *sys.argv[1:]])
-    source = {"codes": [str(path) for path in args.codes]} if args.codes else {"model": str(args.model)}
+    source = {"files": [str(path) for path in args.codes]} if args.codes else {"model": str(args.model)}
     content = {
         **source, "data": None if args.data is None else str(args.data),
         **({"protocol": protocol.checksum} if protocol else {"split": args.split} if args.data is not None else {}),

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> None:
     from hashret.model import CrossModalHasher
     from hashret.onnx.export import default_out, export_model
 
-    hasher = CrossModalHasher.load(args.model, device="cpu")
     dataset = _dataset(args) if args.data else None
+    hasher = CrossModalHasher.load(args.model, device="cpu")
     images = [record.image for record in dataset.records[:COMPARED]] if dataset else ()
     texts = list(itertools.islice(_texts(dataset), COMPARED)) if dataset else ()
     out = args.out or default_out(args.model)
@@ -92,10 +92,17 @@ def cost(hasher: CrossModalHasher, exported: Exported, dataset: Dataset) -> str:
 def _dataset(args: argparse.Namespace) -> Dataset:
     """The records of the split that have captions, and a picture that can be read."""
     from hashret.cli._common import open_split, readable
-    from hashret.data import Dataset
+    from hashret.errors import DataError
 
-    found = readable(open_split(args), strict=args.strict)
-    return Dataset(found.name, tuple(record for record in found if record.captions))
+    found = open_split(args)
+    captioned = found.subset(row for row, record in enumerate(found) if record.captions)
+    if not len(captioned):
+        which = f"split {args.split!r} of {found.name!r}" if args.split else repr(found.name)
+        raise DataError(
+            f"no record of {which} has a caption, and the cost of an export is measured on pictures and captions; "
+            "give other data or another --split, or leave --data out"
+        )
+    return readable(captioned, strict=args.strict)
 
 
 def _texts(dataset: Dataset) -> Iterator[str]:

@@ -112,12 +112,17 @@ def _run(path: Path) -> dict[str, Any]:
 
 
 def _codes(path: Path) -> dict[str, Any]:
+    from zipfile import BadZipFile
+
     import numpy as np
 
     try:
         codes = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise CorruptError(f"{str(path)!r} is no .npy file of codes: {error}") from error
+    if not isinstance(codes, np.ndarray):  # numpy goes by what is in a file, and not by its name
+        codes.close()
+        raise CorruptError(f"{str(path)!r} is no .npy file of codes: it holds several arrays, as an .npz file does")
     return {
         "shape": f"{codes.shape[0]:,} x {codes.shape[1]} bytes" if codes.ndim == 2 else codes.shape,
         "dtype": str(codes.dtype),
@@ -136,7 +141,7 @@ def _collection(path: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CorruptError(f"{str(path)!r} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise CorruptError(f"{str(path)!r} holds no facts of a model or run")

@@ -9,6 +9,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hashret._json import json_object
 from hashret.cli._common import printable
 from hashret.engine import RUNTIMES, Engine
 from hashret.errors import InputError
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     """Search and print."""
     if args.words is None and args.image is None and args.id is None:
         raise InputError("there is nothing to look for; give words, --image FILE or --id ID")
-    where = _filter(args.where)
+    where = None if args.where is None else json_object(args.where, "--where")
     with Engine.open(args.collection, model=args.model, runtime=args.runtime) as engine:
         k = min(args.k, max(1, len(engine.collection)))  # more than there is would only be padding
         hits = engine.search(
@@ -68,18 +69,6 @@ def run(args: argparse.Namespace) -> None:
         print("nothing found")
     else:
         _print_table(rows)
-
-
-def _filter(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        where = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"--where must be JSON such as '{{\"year\": 2019}}': {error}") from error
-    if not isinstance(where, dict):
-        raise InputError(f"--where must be a JSON object, not {text!r}")
-    return where
 
 
 def _id(engine: Engine, text: str | None) -> str | int | None:

@@ -37,6 +37,9 @@ def run(args: argparse.Namespace) -> None:
     """Watch until Ctrl-C, or until the process is asked to end."""
     from hashret.cli._folder import open_folder, report
     from hashret.indexing import Changes, watch_folder
+    from hashret.indexing.watch import check_interval
+
+    check_interval(args.interval)  # before a collection is made
 
     def say(changes: Changes) -> None:
         for line in report(changes):

@@ -13,6 +13,7 @@ Reads .npy files and never a pickle. Knows nothing of models or data sets.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def read_array(path: str | Path, *, what: str) -> NDArray[Any]:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"there is no file {str(path)!r} with the {what}") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"the {what} in {str(path)!r} cannot be read ({error}); give one array of numbers that numpy.save wrote"
         ) from error

@@ -11,7 +11,6 @@ Knows no data sets and no captions; when to look again is decided by who calls.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -26,22 +25,15 @@ from hashret.collection import Collection
 from hashret.data import Skipped
 from hashret.data.decode import MAX_PICTURE_BYTES
 from hashret.engine import Engine, Model, open_model
-from hashret.errors import DataError, InputError, MismatchError, StorageError
+from hashret.errors import DataError, InputError, StorageError
 from hashret.indexing.changes import Changes
 from hashret.indexing.facts import facts_of
+from hashret.indexing.known import check_root, digest_of, known_of, read_known
 from hashret.indexing.walk import Found, walk_folder
 
 COMMIT = 256  # pictures stored at a time: seconds of work, and few enough commits
-_READ = 10_000  # items of a collection read at a time
 
 _log = logging.getLogger(__name__)
-
-
-class _Known(NamedTuple):
-    image: str
-    size: int
-    mtime_ns: int
-    content: str
 
 
 class _Entry(NamedTuple):
@@ -57,10 +49,10 @@ class FolderIndex:
         self.root = root
         self.collection = engine.collection
         self._engine, self._batch_size = engine, batch_size
-        self._known = self._read_known()
+        self._known = read_known(self.collection)
         self._owner = {known.content: id for id, known in self._known.items()}
         self._failed: dict[str, tuple[int, int, str]] = {}
-        self._check_root()
+        check_root(root, self._known, collection=self.collection.path)
 
     @classmethod
     def open(
@@ -180,45 +172,9 @@ class FolderIndex:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    # what is stored
-
-    def _read_known(self) -> dict[str, _Known]:
-        known: dict[str, _Known] = {}
-        ids = list(self.collection)
-        for first in range(0, len(ids), _READ):
-            items = self.collection.get(ids[first : first + _READ])
-            for id, metadata in zip(items.ids, items.metadata):
-                if isinstance(id, str) and {"image", "bytes", "mtime_ns", "content"} <= metadata.keys():
-                    known[id] = _known(metadata)
-        if ids and not known:
-            raise MismatchError(
-                f"the collection {str(self.collection.path)!r} was not made from a folder of pictures; "
-                "choose another place for this one"
-            )
-        return known
-
-    def _check_root(self) -> None:
-        """Two folders would remove and replace each other's pictures; a folder that was moved goes on."""
-        other: str | None = None
-        for id, known in self._known.items():
-            stored = Path(known.image)
-            try:
-                if not stored.exists():
-                    continue
-                if (self.root / id).exists() and stored.samefile(self.root / id):
-                    return  # one is enough: of others a link may be gone, and what it led to still there
-            except OSError:  # it cannot be looked at, and says nothing
-                continue
-            other = other or known.image.removesuffix(id)
-        if other is not None:
-            raise MismatchError(
-                f"the collection {str(self.collection.path)!r} follows another folder ({other}); "
-                f"choose another place for the pictures in {str(self.root)!r}"
-            )
-
     def _remember(self, id: str, metadata: Mapping[str, Any]) -> None:
         self._forget(id)
-        self._known[id] = _known(metadata)
+        self._known[id] = known_of(metadata)
         self._owner[metadata["content"]] = id
         self._failed.pop(id, None)
 
@@ -290,7 +246,7 @@ class _Work:
         if len(content) != found.size:
             self.counts["waiting"] += 1  # somebody writes it
             return None
-        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        digest = digest_of(content)
         known = self.index._known.get(found.id)
         source = found.id if known is not None and known.content == digest else self.index._owner.get(digest)
         return _Entry(found, facts_of(found, content, digest), source)
@@ -355,10 +311,6 @@ def _reason(found: Found, error: DataError | MemoryError | OSError) -> str:
     if isinstance(error, MemoryError):
         return f"{str(found.path)!r} does not fit into the memory; make it smaller"
     return f"{str(found.path)!r} cannot be read: {error.strerror or error}"
-
-
-def _known(metadata: Mapping[str, Any]) -> _Known:
-    return _Known(metadata["image"], metadata["bytes"], metadata["mtime_ns"], metadata["content"])
 
 
 def _unchanged(found: Found) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hashret.indexing.changes import Changes
 from hashret.indexing.folder import FolderIndex
 
 SETTLE = 1.0  # seconds without a change after which a picture counts as written
+_TURN = 0.2  # seconds for which the system is asked at a time; its first answer says that it watches now
 
 _log = logging.getLogger(__name__)
 
@@ -45,10 +47,7 @@ def watch_folder(
         InputError: ``interval`` is not positive, or longer than the system can wait.
         StorageError: the disk is full or fails; what was committed stays.
     """
-    if not 0 < interval <= threading.TIMEOUT_MAX:
-        raise InputError(
-            f"the interval is a number of seconds above 0, at most {threading.TIMEOUT_MAX:.0f}, and not {interval}"
-        )
+    check_interval(interval)
     stop = stop or threading.Event()
     looks = _looks(index.root, interval, stop)
     reported: frozenset[str] = frozenset()
@@ -73,21 +72,37 @@ def watch_folder(
             next(looks)
 
 
+def check_interval(interval: float) -> None:
+    """Refuse seconds that cannot be waited.
+
+    Raises:
+        InputError: they are not positive, or more than the system can wait.
+    """
+    if not 0 < interval <= threading.TIMEOUT_MAX:
+        raise InputError(
+            f"the interval is a number of seconds above 0, at most {threading.TIMEOUT_MAX:.0f}, and not {interval}"
+        )
+
+
 def _looks(root: Path, interval: float, stop: threading.Event) -> Iterator[None]:
-    """Waits until it is time to look again."""
+    """Waits until it is time to look again: at once where the system begins to tell, for it told nothing before."""
     events = available("watchfiles")
     while True:
         if events and is_folder(root):
             watchfiles = require("watchfiles", extra="watch")
+            due = 0.0
             try:
-                for _ in watchfiles.watch(
+                for changes in watchfiles.watch(
                     root,
                     stop_event=stop,
-                    rust_timeout=int(1000 * interval),
+                    rust_timeout=max(1, int(1000 * min(interval, _TURN))),  # 0 would be for ever
                     yield_on_timeout=True,
                     raise_interrupt=True,
                 ):
+                    if not changes and time.monotonic() < due:
+                        continue
                     yield
+                    due = time.monotonic() + interval
                     if not is_folder(root):
                         break  # watched again when it is back
             except (OSError, RuntimeError) as error:  # the system has no more watches, or the folder went just now

@@ -14,12 +14,13 @@ from urllib.parse import quote
 import numpy as np
 from fastapi.responses import Response
 
+from hashret._json import json_object
 from hashret.codes import Codes, bytes_for, check_codes
 from hashret.collection import CollectionHits
-from hashret.errors import InputError
+from hashret.errors import InputError, UnknownIdError
 from hashret.server.pictures import listed_file
 from hashret.server.problems import busy
-from hashret.server.schemas import HIDDEN, INT64, public_filter
+from hashret.server.schemas import EXACT, HIDDEN, INT64, public_filter
 
 _TOGETHER = 16  # hits written by one call
 _WRITER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -59,15 +60,7 @@ def json_from(text: str | None, name: str) -> dict[str, Any]:
     Raises:
         InputError: it is no JSON object.
     """
-    if text is None or not text.strip():
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f'{name} must be a JSON object such as {{"year": 2019}}') from error
-    if not isinstance(value, dict):
-        raise InputError(f'{name} must be a JSON object such as {{"year": 2019}}')
-    return value
+    return {} if text is None or not text.strip() else json_object(text, name)
 
 
 def number_from(text: str) -> int | None:
@@ -76,6 +69,23 @@ def number_from(text: str) -> int | None:
         return None
     number = int(text)
     return number if -INT64 - 1 <= number <= INT64 else None
+
+
+def numbered(text: str) -> int:
+    """The integer id that a text must write.
+
+    Raises:
+        UnknownIdError: it writes none.
+    """
+    number = number_from(text)
+    if number is None:
+        raise UnknownIdError(f"{text!r} is no number, so no item has it")
+    return number
+
+
+def id_of(id: str | int) -> dict[str, Any]:
+    """An id as part of an answer; as a text too, where a reader may round the number."""
+    return {"id": id} if isinstance(id, str) or abs(id) <= EXACT else {"id": id, "id_text": str(id)}
 
 
 def shown(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +122,7 @@ def items_of(hits: CollectionHits) -> bytes:
 def _found(hits: CollectionHits, row: int) -> list[dict[str, Any]]:
     """The hits of one query as ``schemas.Hit``."""
     return [
-        {"id": id, "distance": distance, "metadata": shown(about), "thumbnail": thumbnail_of(id, about)}
+        {**id_of(id), "distance": distance, "metadata": shown(about), "thumbnail": thumbnail_of(id, about)}
         for id, distance, about in zip(hits.ids[row].tolist(), hits.distances[row].tolist(), hits.metadata[row])
         if distance >= 0 and about is not None
     ]

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 CASES = {
@@ -20,12 +21,20 @@ CASES = {
     "no query": (["search", "{collection}"], "give words, --image FILE or --id ID"),
     "two queries": (["search", "{collection}", "red", "--id", "s1"], "text and id"),
     "empty words": (["search", "{collection}", "  "], "empty"),
-    "k is zero": (["search", "{collection}", "red", "-k", "0"], "must be at least 1"),
-    "k is negative": (["search", "{collection}", "red", "-k", "-3"], "must be at least 1"),
-    "negative radius": (["search", "{collection}", "red", "--radius", "-1"], "must be at least 0"),
+    "k is zero": (["search", "{collection}", "red", "-k", "0"], "at least 1"),
+    "k is negative": (["search", "{collection}", "red", "-k", "-3"], "at least 1"),
+    "negative radius": (["search", "{collection}", "red", "--radius", "-1"], "at least 0"),
     "unknown id": (["search", "{collection}", "--id", "nobody"], "does not hold the id"),
     "filter is no JSON": (["search", "{collection}", "red", "--where", "{year: 2000"], "JSON"),
     "filter is a list": (["search", "{collection}", "red", "--where", "[1]"], "JSON object"),
+    "a filter that is too deep": (
+        ["search", "{collection}", "red", "--where", '{"and":[' * 20_000 + "]}" * 20_000],
+        "JSON object such as",
+    ),
+    "a filter with too long a number": (
+        ["search", "{collection}", "red", "--where", '{"year":' + "1" * 5000 + "}"],
+        "JSON object such as",
+    ),
     "unknown operator": (["search", "{collection}", "red", "--where", '{"year": {"gt3": 1}}'], "did you mean 'gt'"),
     "query picture is missing": (["search", "{collection}", "--image", "{folder}/none.png"], "there is no picture"),
     "query picture is text": (["search", "{collection}", "--image", "{captions}"], "is not a picture"),
@@ -137,6 +146,13 @@ CASES = {
         "the model's 32",
     ),
     "info of an empty file": (["info", "{emptycodes}"], "is no .npy file of codes"),
+    "info of several arrays": (["info", "{archive}"], "no .npy file of codes: it holds several arrays"),
+    "info of half an archive": (["info", "{halfarchive}"], "is no .npy file of codes"),
+    "a model nested too deep": (["info", "{deep}"], "model.json' cannot be read: maximum recursion"),
+    "an export measured without captions": (
+        ["export", "{model}", "--out", "{tmp}/onnx", "--data", "{nocaptions}"],
+        "no record of split 'val' of 'nocaptions' has a caption",
+    ),
     "a negative seed": (
         ["train", "{config}", "--data", "{captions}", "--out", "{tmp}/r", "--seed", "-1"],
         "a seed is 0 or more",
@@ -151,6 +167,10 @@ CASES = {
     "a model without towers": (["info", "{notowers}"], "incomplete or damaged (KeyError"),
     "a model of other facts": (["info", "{nomodel}"], "incomplete or damaged (TypeError"),
     "codes for a folder": (["encode", "{folder}/none", "--data", "x", "--out", "{folder}"], "cannot be written"),
+    "codes of another name": (
+        ["encode", "{folder}/none", "--data", "x", "--out", "{tmp}/codes.text"],
+        "--out names a .npy file",
+    ),
     "codes for here": (["encode", "{folder}/none", "--data", "x", "--out", "."], "cannot be written"),
     "a value of no date": (
         ["train", "{config}", "--data", "x", "--out", "x", "--set", "seed=2020-13-45"],
@@ -187,6 +207,7 @@ def places(world, tmp_path_factory) -> dict[str, Path]:
     texts = {
         "latin": "\n".join(lines).replace("red", "rött").encode("latin-1"),
         "nojson": "\n".join([lines[0], "{no", *lines[1:]]).encode(),
+        "nocaptions": "\n".join(json.dumps({**json.loads(line), "captions": []}) for line in lines).encode(),
         "twice": "\n".join([lines[0].replace("0.png", "1.png"), *lines]).encode(),
     }
     for name, content in texts.items():
@@ -194,6 +215,11 @@ def places(world, tmp_path_factory) -> dict[str, Path]:
         made[name].write_bytes(content)
     made["emptycodes"] = root / "empty.npy"
     made["emptycodes"].touch()
+    for name, cut in (("archive", 0), ("halfarchive", 100)):
+        made[name] = root / f"{name}.npy"
+        with made[name].open("wb") as file:
+            np.savez(file, codes=np.zeros((3, 2), np.uint8))
+            file.truncate(file.tell() - cut)
     made["badyaml"] = root / "bad.yaml"
     made["badyaml"].write_text("model: [unclosed")
     for name in ("other", "damaged", "cut"):
@@ -208,6 +234,9 @@ def places(world, tmp_path_factory) -> dict[str, Path]:
         made[name] = root / name
         made[name].mkdir()
         (made[name] / file).write_text(json.dumps(facts))
+    made["deep"] = root / "deep"
+    made["deep"].mkdir()
+    (made["deep"] / "model.json").write_text("[" * 20_000)
     weights = made["cut"] / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     _reseed(world, made["other"])

@@ -45,6 +45,7 @@ def test_codes_from_elsewhere_are_measured_the_same_way(arrays, run_cli):
     figures = json.loads(out)
     expected = evaluate_codes(made["packed"], made["packed_texts"], made["owner"], n_bits=32)
     assert figures["codes"]["32"]["rSum"] == expected.r_sum
+    assert figures["files"] == [str(folder / "images.npy"), str(folder / "texts.npy")]
     labels = made["labels"], made["labels"][made["owner"]]
     theirs = evaluate_labels(made["packed"], made["packed_texts"], *labels, n_bits=32, **reproduce("dchmt", cut=3))
     assert figures["as"]["numbers"][0]["theirs"] == theirs["AP(norm=first)@3"]

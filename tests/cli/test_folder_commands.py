@@ -68,6 +68,12 @@ def test_wrong_input_is_told_and_nothing_is_made(world, photos, tmp_path, run_cl
     assert not list(tmp_path.glob("*.hashret"))
 
 
+def test_an_interval_that_cannot_be_waited_is_refused_before_anything_is_made(photos, tmp_path, run_cli):
+    code, out, err = run_cli("watch", photos, "--interval", 0)
+    assert (code, out) == (2, "") and "the interval is a number of seconds above 0" in err and "watching" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
 def test_names_of_files_and_folders_are_printed_safely(photos, tmp_path, run_cli):
     (photos / "0.png").rename(photos / "0\x1b[2J.png")
     (photos / "a.tx\x1b[2Jt").touch()
@@ -90,3 +96,18 @@ def test_credits_are_kept_and_shown(world, photos, tmp_path, run_cli):
     assert thanks in (tmp_path / "hits.html").read_text()
     run_cli("index", world.model, "--data", world.captions, "--out", "data.hashret", "--credits", thanks)
     assert json.loads(run_cli("info", "data.hashret", "--json")[1])["credits"] == thanks
+
+
+def test_two_cards_with_the_same_folder_do_not_share_a_collection(world, tmp_path, run_cli, monkeypatch):
+    """The collection is called as the folder, so a second card would take over that of the first, which is away."""
+    monkeypatch.chdir(tmp_path)
+    for card, first in (("one", 0), ("two", 10)):
+        (tmp_path / card / "DCIM").mkdir(parents=True)
+        for number in range(2):
+            shutil.copy(world.folder / f"{first + number}.png", tmp_path / card / "DCIM" / f"{number}.png")
+    assert run_cli("index", "one/DCIM", "--model", world.model)[0] == 0
+    (tmp_path / "one").rename("away")
+    code, out, err = run_cli("index", "two/DCIM", "--prune")
+    assert (code, out) == (2, "")
+    assert f"follows another folder ({tmp_path}/one/DCIM/), which is not there now" in err and "(--out)" in err
+    assert "2 with new metadata (0 encoded" in run_cli("index", "away/DCIM")[1]

@@ -219,6 +219,13 @@ def test_arrays_that_do_not_fit_each_other(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(DataError, match="cannot be read"):
         read_array(tmp_path / "objects.npy", what="image codes")
+    with (tmp_path / "several.npy").open("wb") as file:
+        np.savez(file, codes=np.zeros(2))
+    with pytest.raises(DataError, match="several arrays"):
+        read_array(tmp_path / "several.npy", what="image codes")
+    (tmp_path / "several.npy").write_bytes((tmp_path / "several.npy").read_bytes()[:60])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_array(tmp_path / "several.npy", what="image codes")
 
 
 def test_a_report_shows_curves_and_hits_good_and_bad(tmp_path: Path) -> None:

@@ -71,6 +71,27 @@ def test_every_kind_of_change_is_followed(world, photos, tmp_path, monkeypatch, 
         assert sum(changes.encoded for changes in seen) == 4 + 3  # the renamed one kept its code
 
 
+def test_a_change_during_the_first_update_is_seen_at_once(world, photos, tmp_path, monkeypatch):
+    pytest.importorskip("watchfiles", reason="pip install 'hashret[watch]'")
+    monkeypatch.setattr("hashret.indexing.watch.SETTLE", 0.05)
+    out, stop = tmp_path / "c.hashret", threading.Event()
+
+    def copy_once(changes):  # after the folder was looked through
+        if changes.added == 4:
+            shutil.copy(world.folder / "20.png", photos / "new.png")
+
+    with FolderIndex.open(photos, out, model=world.model) as index, Collection.open(out) as reader:
+        options = {"interval": 1000, "stop": stop, "on_change": copy_once}
+        thread = threading.Thread(target=watch_folder, args=(index,), kwargs=options)
+        thread.start()
+        try:
+            until(lambda: "new.png" in reader, "a picture that came before the folder was watched")
+        finally:
+            stop.set()
+            thread.join(60)
+        assert not thread.is_alive()
+
+
 def test_a_system_without_watches_to_give_is_polled(tmp_path, monkeypatch, caplog):
     class Full:
         @staticmethod
