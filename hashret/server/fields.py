@@ -8,14 +8,15 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from hashret.collection import Collection
+from hashret.server.pictures import LISTING
+from hashret.server.schemas import EXACT
 
 SAMPLE = 1000
 MAX_VALUES = 12
 MAX_FIELDS = 12
-HIDDEN = ("image", "captions", "credits", "bytes", "mtime_ns", "content")  # paths, prose, and how files are known again
+HIDDEN = (*LISTING, "captions", "credits")  # files, and prose
 _LOGIC = ("and", "or", "not")  # a filter reads them as words of its own
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_EXACT = 1 << 53  # what a page can hold as a number
 
 
 class Field(NamedTuple):
@@ -48,7 +49,7 @@ def _field(name: str, values: list[Any]) -> Field | None:
     if all(isinstance(value, bool) for value in values):
         return Field(name, "flag", (True, False), None, None)
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        if max(map(abs, values)) > _EXACT:
+        if max(map(abs, values)) > EXACT:
             return None
         few = sorted(set(values))
         shown = tuple(few) if len(few) <= MAX_VALUES else ()

@@ -26,7 +26,8 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-_LARGE = ("/api/search/picture", "/api/items", "/api/items/picture")  # their bodies may be as large as an upload
+# their bodies may be as large as an upload: the ids of one request to remove some may have 4 MB
+_LARGE = ("/api/search/picture", "/api/items", "/api/items/picture", "/api/items/delete")
 _BODIES = 16  # as many bodies of the largest size are held at a time, of all clients together, and half of one client
 _SMALL = 64 << 10  # bytes: a body is not counted before it has more, so that words are found whoever sends pictures
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SIDES = (160, 320, 640, 1280)
 QUERY_SIDE = 512  # pixels: no encoder looks at more
 MAX_FILE_BYTES = 100 << 20
+LISTING = ("image", "bytes", "mtime_ns", "content")  # an item's file, and what `hashret index` knows it again by
 
 
 class Thumbnail(NamedTuple):
@@ -89,6 +90,16 @@ def listed_file(metadata: dict[str, Any]) -> str | None:
     """The file that an item's metadata list."""
     listed = metadata.get("image")
     return listed if isinstance(listed, str) and listed else None
+
+
+def listing_of(metadata: dict[str, Any]) -> dict[str, Any]:
+    """What an item's metadata say of its file, if they list one.
+
+    All of it goes together where the item was made from a folder: without it `hashret index` takes the file for a new
+    one, and stores it again in the place of what a client has written.
+    """
+    names = LISTING if metadata.keys() >= set(LISTING) else LISTING[:1]
+    return {name: metadata[name] for name in names if name in metadata}
 
 
 def _decoded(content: bytes, max_pixels: int, side: int) -> Image:

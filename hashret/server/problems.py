@@ -100,6 +100,10 @@ def install(app: FastAPI, *, path: Path) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
+        if isinstance(error.body, bytes):  # JSON is parsed by now, and forms are
+            kind = request.headers.get("content-type") or "missing"
+            told = f"send JSON with the header Content-Type: application/json; that of this request is {kind}"
+            return problem_response(422, told)
         return problem_response(422, "; ".join(_sentence(entry) for entry in error.errors()[:5]))
 
     @app.exception_handler(HTTPException)

@@ -12,9 +12,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from hashret.codes import bytes_for
 from hashret.collection import Collection, Items
-from hashret.errors import InputError, UnknownIdError
+from hashret.errors import InputError
 from hashret.server.parts import parts
-from hashret.server.pictures import SIDES, listed_file
+from hashret.server.pictures import SIDES, listed_file, listing_of
 from hashret.server.problems import ApiError, documented
 from hashret.server.routes_search import decoded
 from hashret.server.schemas import WHERE, Ids, Item, ListedItems, NewItems, Stored
@@ -23,9 +23,11 @@ from hashret.server.wire import (
     answer,
     codes_from,
     deadline,
+    id_of,
     items_of,
     json_from,
     number_from,
+    numbered,
     sent,
     shown,
     thumbnail_of,
@@ -74,7 +76,7 @@ async def item(request: Request, id: AskedId, number: AsNumber = False) -> Respo
     stored, metadata = found.ids[0], found.metadata[0]
     return answer(
         {
-            "id": stored,
+            **id_of(stored),
             "code": found.codes[0].tobytes().hex(),
             "metadata": shown(metadata),
             "thumbnail": thumbnail_of(stored, metadata),
@@ -151,7 +153,7 @@ async def add(request: Request, new: NewItems) -> Response:
     summary="Add or replace items",
 )  # fmt: skip
 async def upsert(request: Request, new: NewItems) -> Response:
-    """Store items, in place of those with the same ids; code and metadata are both replaced."""
+    """Store items, in place of those with the same ids; code and metadata are replaced, and their files are kept."""
     return await _store(request, new, replace=True)
 
 
@@ -166,7 +168,10 @@ async def add_picture(
     metadata: Annotated[str | None, Form(description="One JSON object.", examples=['{"year": 2021}'])] = None,
     replace: Annotated[bool, Form(description="Replace an item with this id.")] = False,
 ) -> Response:
-    """Encode a picture and store its code; the picture itself is not kept."""
+    """Encode a picture and store its code.
+
+    The picture itself is not kept, and neither is the file of an item that it replaces, which shows another one.
+    """
     about = _checked(json_from(metadata, "metadata"))
     image = await decoded(request, picture)
     code = await parts(request).service.encode("image", image)
@@ -194,9 +199,7 @@ async def _stored(request: Request, text: str, as_number: bool) -> Items:
 
     def work(reader: Collection) -> Items:
         if as_number:
-            if number is None:
-                raise UnknownIdError(f"{text!r} is no number, so no item has it")
-            return reader.get([number])
+            return reader.get([numbered(text)])
         return reader.get([text if number is None or text in reader else number])
 
     async with deadline(state.settings.timeout_s):
@@ -210,7 +213,8 @@ async def _store(request: Request, new: NewItems, *, replace: bool) -> Response:
     metadata = [_checked(item.metadata) for item in new.items]
     ids = [item.id for item in new.items]
     codes = await _codes(request, new)
-    return await _write(request, ids, codes, metadata, replace=replace, status=200 if replace else 201)
+    status = 200 if replace else 201
+    return await _write(request, ids, codes, metadata, replace=replace, keep_files=True, status=status)
 
 
 async def _codes(request: Request, new: NewItems) -> np.ndarray:
@@ -226,15 +230,35 @@ async def _codes(request: Request, new: NewItems) -> np.ndarray:
 
 
 async def _write(
-    request: Request, ids: list[Any], codes: np.ndarray, metadata: list[Any], *, replace: bool, status: int = 201
+    request: Request,
+    ids: list[Any],
+    codes: np.ndarray,
+    metadata: list[dict[str, Any]],
+    *,
+    replace: bool,
+    keep_files: bool = False,
+    status: int = 201,
 ) -> Response:
-    def work(collection: Collection) -> int:
-        store = collection.upsert if replace else collection.add
-        store(codes, ids=ids, metadata=metadata)
+    def work(collection: Collection) -> int:  # nobody else writes between its reading and its writing
+        if replace:
+            about = _with_files(collection, ids, metadata) if keep_files else metadata
+            collection.upsert(codes, ids=ids, metadata=about)
+        else:
+            collection.add(codes, ids=ids, metadata=metadata)
         return len(collection)
 
     count = await parts(request).service.write(work)
     return answer({"ids": ids, "count": count}, status)
+
+
+def _with_files(collection: Collection, ids: list[Any], metadata: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """New metadata with the files that the collection lists for these ids.
+
+    A client is not told the file's place, and may round its time: ``mtime_ns`` is more than JavaScript holds exactly.
+    """
+    stored = [id for id in ids if id in collection]
+    files = {id: listing_of(about) for id, about in zip(stored, collection.get(stored).metadata)}
+    return [{**about, **files.get(id, {})} for id, about in zip(ids, metadata)]
 
 
 def _checked(metadata: dict[str, Any]) -> dict[str, Any]:

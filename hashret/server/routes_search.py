@@ -13,7 +13,7 @@ from hashret.server.pictures import query_picture
 from hashret.server.problems import documented
 from hashret.server.schemas import WHERE, CodesQuery, Hits, LikeQuery, Results, TextQuery
 from hashret.server.settings import MAX_FILTER, MAX_K
-from hashret.server.wire import codes_from, deadline, hits_of_each, hits_of_one, sent, where_from
+from hashret.server.wire import codes_from, deadline, hits_of_each, hits_of_one, numbered, sent, where_from
 
 router = APIRouter(prefix="/api/search", tags=["search"])
 
@@ -52,8 +52,9 @@ async def by_picture(
 async def by_item(request: Request, query: LikeQuery) -> Response:
     """The items nearest to one of the collection, which is among them."""
     state = parts(request)
+    id = numbered(query.id) if query.number and isinstance(query.id, str) else query.id
     async with deadline(state.settings.timeout_s):
-        found = await state.service.like(query.id, k=query.k, radius=query.radius, where=query.where, form=hits_of_one)
+        found = await state.service.like(id, k=query.k, radius=query.radius, where=query.where, form=hits_of_one)
     return sent(found)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from hashret._text import is_text
 from hashret.errors import InputError
 from hashret.server.settings import MAX_CODES, MAX_CONDITIONS, MAX_HITS, MAX_ID, MAX_ITEMS, MAX_K, MAX_TEXT
 
 INT64 = (1 << 63) - 1
+EXACT = 1 << 53  # JavaScript, and many a reader of JSON, rounds integers beyond
 HIDDEN = "image"  # the metadata field that says where a file lies
 
 
@@ -108,6 +109,7 @@ class LikeQuery(_Query):
     """More like an item of the collection."""
 
     id: Id = Field(description='An item of the collection; 1 and "1" are different ids.', examples=["photo-17"])
+    number: StrictBool = Field(default=False, description="Read an id that is given as text as a number.")
 
 
 class CodesQuery(_Query):
@@ -131,14 +133,21 @@ class CodesQuery(_Query):
         return self
 
 
-class Hit(BaseModel):
+class _Named(BaseModel):
+    id: str | int = Field(examples=["photo-17"])
+    id_text: str = Field(
+        default="",
+        description="The id in digits, given only where it is a number beyond 2^53, which many readers of JSON round.",
+    )
+
+
+class Hit(_Named):
     """An item that was found."""
 
-    id: str | int = Field(examples=["photo-17"])
     distance: int = Field(description="Number of differing bits.", examples=[12])
     metadata: dict[str, Any] = Field(examples=[{"captions": ["a dog on a beach"], "year": 2020}])
     thumbnail: str | None = Field(
-        description="Where its small picture is, if it has one; add `&side=640` for a larger."
+        description="Where its small picture is, if it has one, from the server's root; add `&side=640` for a larger."
     )
 
 
@@ -154,10 +163,9 @@ class Results(BaseModel):
     results: list[Hits]
 
 
-class ListedItem(BaseModel):
+class ListedItem(_Named):
     """An item, without its code."""
 
-    id: str | int = Field(examples=["photo-17"])
     metadata: dict[str, Any]
     thumbnail: str | None
 
@@ -168,10 +176,9 @@ class ListedItems(BaseModel):
     items: list[ListedItem]
 
 
-class Item(BaseModel):
+class Item(_Named):
     """A stored item."""
 
-    id: str | int = Field(examples=["photo-17"])
     code: str = Field(description="The packed code in hexadecimal.", examples=["0f1e2d3c4b5a6978"])
     metadata: dict[str, Any]
     thumbnail: str | None
@@ -185,7 +192,7 @@ class NewItem(_Body):
     text: Words | None = Field(default=None, description="Words to encode instead of a code.", examples=[None])
     metadata: dict[str, Any] = Field(
         default_factory=dict,
-        description="One JSON object. `image` is not taken: files are listed by `hashret index` only.",
+        description="One JSON object, without `image`: only `hashret index` lists files; replaced items keep theirs.",
         examples=[{"year": 2021}],
     )
 

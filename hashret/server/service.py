@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from hashret.collection import Collection, CollectionHits, Items
+from hashret.collection import Collection, CollectionHits
 from hashret.engine import Engine
 from hashret.errors import HashretError, InputError
 from hashret.server.batching import Batcher
@@ -180,14 +180,6 @@ class Service:
     ) -> T:
         """Hits of the code of an item, in a ``form``."""
         return await self.read(lambda reader: form(reader.search(reader.codes([id]), k, where=where, radius=radius)))
-
-    async def item(self, id: str | int) -> Items:
-        """A stored item.
-
-        Raises:
-            UnknownIdError: there is none.
-        """
-        return await self.read(lambda reader: reader.get([id]))
 
     async def count(self) -> int:
         """How many items there are."""

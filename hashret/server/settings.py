@@ -11,7 +11,7 @@ MAX_CODES = 64  # codes of a request
 MAX_HITS = 16_384  # hits of a request, of all its codes together: some 5 MB
 MAX_ITEMS = 256  # items of a request that writes
 MAX_TEXT = 2000  # characters of a query
-MAX_ID = 1000  # characters of an id
+MAX_ID = 4096  # characters of an id: of a folder's pictures it is a path, and Linux opens none that is longer
 MAX_FILTER = 4000  # characters of a filter in an address or a form
 MAX_CONDITIONS = 64  # of a filter: each takes half a second of a thread over a million items
 
@@ -22,6 +22,7 @@ class Settings:
 
     Attributes:
         token: what a request that writes must carry; without one nothing can be written.
+            An end of line behind it is left out.
         read_only: refuse writes, whatever the token.
         hosts: names in ``Host`` that are answered, against rebinding of names; empty answers all.
         credits: whom to thank for the pictures, if not whom the collection says; shown below the page.
@@ -70,8 +71,14 @@ class Settings:
         for host in self.hosts:
             if not host_name(host) or not host.isascii() or set(host) & set("/@ "):
                 raise InputError(f"a host is a name or an address such as photos.example or fd00::1, and not {host!r}")
-        if self.token is not None and not (self.token.strip() and self.token.isascii()):
-            raise InputError("the token must be of ASCII letters, and not empty")
+        if self.token is not None:
+            token = self.token.rstrip("\r\n")  # most files of secrets end with one, and no header can
+            if not (token and token.isascii() and token.isprintable() and token == token.strip()):
+                raise InputError(
+                    "the token must be what a header can hold: printable ASCII characters, with no spaces around them; "
+                    "give another --token or HASHRET_TOKEN"
+                )
+            object.__setattr__(self, "token", token)
 
 
 def host_name(host: str) -> str:

@@ -66,6 +66,18 @@ def test_what_cannot_be_used_is_told(api, path, body):
     problem(api.post(f"/api/search/{path}", json=body), 422)
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "x" * 2000])
+def test_json_that_is_called_something_else(api, kind):
+    told = problem(
+        api.post("/api/search/codes", content=b'{"codes":["00000000"]}', headers={"Content-Type": kind}), 422
+    )
+    assert "Content-Type: application/json" in told
+    assert kind[:100] in told
+    problem(api.post("/api/search/codes", content=b"", headers={"Content-Type": kind}), 422)
+    called = {"Content-Type": "application/json; charset=utf-8"}
+    assert api.post("/api/search/codes", content=b'{"codes":["00000000"]}', headers=called).status_code == 200
+
+
 def test_the_hits_of_all_codes_together(api):
     told = problem(api.post("/api/search/codes", json={"codes": ["00000000"] * 64, "k": 257}), 422)
     assert "16,384" in told
@@ -179,9 +191,12 @@ def test_head_is_allowed_where_get_is(api):
 
 
 def test_settings_are_checked():
-    for wrong in ({"max_queue": 0}, {"timeout_s": -1}, {"token": " "}, {"token": "é"}, {"batch_wait_ms": float("nan")}):
+    for wrong in ({"max_queue": 0}, {"timeout_s": -1}, {"batch_wait_ms": float("nan")}):
         with pytest.raises(InputError):
             Settings(**wrong)
+    for token in ("", "\n", " ", "é", " a", "a ", "a \n", "a\tb", "a\nb", "a\0"):
+        with pytest.raises(InputError, match="HASHRET_TOKEN"):
+            Settings(token=token)
 
 
 def test_large_bodies_have_a_limit_together_and_by_client_and_words_are_found_meanwhile(plain):

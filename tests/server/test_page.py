@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
 
 from hashret import Collection
+from hashret.server import create_app
 from hashret.server.fields import SAMPLE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -229,3 +232,46 @@ def test_a_day_that_is_none_and_a_collection_that_breaks(page, start, tmp_path):
         own.wait(lambda: own.one("#problem").text.startswith("The collection or its model cannot be used"))
         assert own.one("#hits").get_attribute("aria-busy") == "false"
     own.driver.get_log("browser")
+
+
+def test_more_like_an_item_whose_number_a_browser_would_round(page, start, tmp_path):
+    path, large = tmp_path / "numbers.hashret", 1 << 53
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(np.array([[0, 0], [255, 255]], np.uint8), ids=[large, large + 1])
+    with start(path) as served:
+        own = Page(page.driver, served.address)
+        own.open()
+        assert [frame.text for frame in own.all(".frame")] == [str(large), str(large + 1)]
+        own.all(".like")[1].click()
+        assert f"hits for “{large + 1}”, the nearest at 0" in own.status("2 hits")
+        assert own.one(".frame").text == str(large + 1)
+        assert own.driver.current_url.endswith(f"?like={large + 1}")
+        own.driver.refresh()
+        assert f"“{large + 1}”" in own.status("2 hits")
+        assert own.one(".badge").text == "same code"
+        own.one(".open").click()
+        assert str(large + 1) in own.one("#detail-facts").text
+
+
+def test_pictures_are_shown_behind_a_proxy_that_puts_a_path_before(page, world):
+    app = create_app(world.collection)
+
+    async def behind(scope, receive, send):
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix("/photos")
+            scope = {**scope, "path": path if path != scope["path"] else "/nothing"}
+        await app(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(behind, port=0, log_config=None, ws="none", lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        page.wait(lambda: server.started)
+        own = Page(page.driver, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/photos/")
+        own.open("?like=%22s1%22")
+        own.status("hits for “")
+        for image in (own.one(".card img"), own.one("#sample-image")):
+            own.wait(lambda image=image: own.driver.execute_script("return arguments[0].naturalWidth > 0", image))
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -158,6 +158,42 @@ def test_a_number_and_its_text_are_different_ids(plain):
     assert client.get("/api/item", params={"id": "x", "number": "true"}).status_code == 404
 
 
+def test_ids_that_readers_of_json_round_come_and_go_as_text(plain):
+    client, path = plain
+    large = 1 << 53
+    with Collection.open(path, mode="w") as collection:
+        codes = np.array([[255, 255], [255, 0], [0, 255]], np.uint8)
+        collection.add(codes, ids=[large, large + 1, -large - 1])
+    for number, code in ((large + 1, "ff00"), (-large - 1, "00ff")):
+        query = {"id": str(number), "number": True, "k": 1}
+        hit = client.post("/api/search/like", json=query).json()["hits"][0]
+        assert (hit["id"], hit["id_text"], hit["distance"]) == (number, str(number), 0)
+        item = client.get("/api/item", params={"id": hit["id_text"], "number": "true"}).json()
+        assert (item["id_text"], item["code"]) == (hit["id_text"], code)
+    listed = client.get("/api/items").json()["items"]
+    assert {item["id"]: item.get("id_text") for item in listed} == {
+        **dict.fromkeys((0, 1, 2, 3, large)), large + 1: str(large + 1), -large - 1: str(-large - 1),
+    }  # fmt: skip
+    assert client.post("/api/search/like", json={"id": "2"}).status_code == 404  # a text, as it says nothing else
+    assert client.post("/api/search/like", json={"id": 2, "number": True}).status_code == 200
+    told = client.post("/api/search/like", json={"id": "x", "number": True})
+    assert (told.status_code, "no number" in told.json()["detail"]) == (404, True)
+
+
+def test_an_id_may_be_the_longest_path(plain):
+    client, path = plain
+    deep = "é" * 250 + "/" + "folder/" * 548 + "7.png"  # 4,092 characters; Linux opens paths of 4,095 bytes
+    with Collection.open(path, mode="w") as collection:
+        collection.add(np.full((1, 2), 255, np.uint8), ids=[deep])
+    assert client.get("/api/item", params={"id": deep}).json()["id"] == deep
+    assert client.get("/api/thumbnail", params={"id": deep}).status_code == 404  # it has no picture
+    assert client.post("/api/search/like", json={"id": deep, "k": 1}).json()["hits"][0]["id"] == deep
+    assert client.get("/api/item", params={"id": "x" * 4097}).status_code == 422
+    unknown = [f"{n:04096}" for n in range(1024)]  # as many as may be removed at a time
+    answer = client.post("/api/items/delete", json={"ids": unknown}, headers={"Authorization": "Bearer open-sesame"})
+    assert answer.status_code == 404
+
+
 def test_what_another_process_commits_is_found(plain):
     client, path = plain
     with Collection.open(path, mode="w") as collection:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from hashret import Collection
+from hashret.indexing import FolderIndex
 from hashret.server import Settings
 
 TOKEN = "open-sesame"
@@ -32,6 +35,47 @@ def test_replacing_and_removing(plain):
     gone = client.post("/api/items/delete", json={"ids": ["new", 0]}, headers=BEARER)
     assert (gone.status_code, gone.json()["count"]) == (200, 3)
     assert client.get("/api/item", params={"id": "new"}).status_code == 404
+
+
+def test_a_replaced_item_keeps_its_file_and_the_index_of_the_folder_leaves_it(world, serve, tmp_path):
+    """A client that JavaScript runs sends the time of the file rounded, and one may send nothing but its own fields."""
+    path, folder = tmp_path / "photos.hashret", tmp_path / "photos"
+    folder.mkdir()
+    for name in ("1.png", "2.png", "3.png"):
+        shutil.copy(world.folder / name, folder)
+    with FolderIndex.open(folder, path, model=world.model) as index:
+        assert index.update().added == 3
+    picture = {"picture": ("p.png", (folder / "3.png").read_bytes())}
+    with serve(path) as client:
+        rated, short = (client.get("/api/item", params={"id": name}).json() for name in ("1.png", "2.png"))
+        rated["metadata"] |= {"rating": 5, "mtime_ns": float(rated["metadata"]["mtime_ns"])}
+        short["metadata"] = {"rating": 4}
+        items = [{name: item[name] for name in ("id", "code", "metadata")} for item in (rated, short, ITEM)]
+        items[2]["code"] = rated["code"]
+        assert client.put("/api/items", json={"items": items}, headers=BEARER).status_code == 200
+        for name in ("1.png", "2.png"):
+            item = client.get("/api/item", params={"id": name}).json()
+            assert "image" not in item["metadata"]
+            assert client.get(item["thumbnail"]).status_code == 200
+        assert client.get("/api/item", params={"id": "new"}).json()["thumbnail"] is None
+        form = {"id": "3.png", "replace": "true"}
+        assert client.post("/api/items/picture", files=picture, data=form, headers=BEARER).status_code == 201
+        assert client.get("/api/item", params={"id": "3.png"}).json()["thumbnail"] is None  # it was another picture's
+    with FolderIndex.open(folder, path) as index:
+        changes = index.update()
+        assert (changes.unchanged, changes.touched, changes.added) == (2, 0, 1)
+        assert [about.get("rating") for about in index.collection.get(["1.png", "2.png"]).metadata] == [5, 4]
+
+
+def test_what_a_collection_of_no_folder_lists_is_kept_and_its_other_fields_are_not(tmp_path, serve):
+    path = tmp_path / "c.hashret"
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(np.zeros((1, 2), np.uint8), ids=["a"], metadata=[{"image": "/pictures/a.png", "bytes": 7}])
+    with serve(path) as client:
+        item = {"id": "a", "code": "00ff", "metadata": {"year": 2021}}
+        assert client.put("/api/items", json={"items": [item]}, headers=BEARER).status_code == 200
+    with Collection.open(path) as collection:
+        assert collection.get(["a"]).metadata == [{"year": 2021, "image": "/pictures/a.png"}]
 
 
 def test_nothing_is_stored_where_anything_is_wrong(plain):
@@ -62,6 +106,12 @@ def test_a_wrong_token_is_refused(plain, headers):
     assert client.post("/api/items/delete", json={"ids": [1]}, headers=headers).status_code == 401
     with Collection.open(path) as collection:
         assert len(collection) == 4
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_token_of_a_file_that_ends_with_a_line(plain, serve, end):
+    with serve(plain.path, Settings(token=TOKEN + end)) as client:
+        assert client.post("/api/items", json={"items": [ITEM]}, headers=BEARER).status_code == 201
 
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(token=TOKEN, read_only=True)])

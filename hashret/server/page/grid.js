@@ -13,10 +13,18 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+// A hit as the page uses it: its id as text, as numbers lose digits here, and its picture from where the page lies,
+// which behind a proxy need not be the server's root.
+export function received(hit) {
+  return { ...hit, id: hit.id_text ?? String(hit.id), number: typeof hit.id === "number", thumbnail: hit.thumbnail?.replace(/^\//, "") };
+}
+
+export const idInJson = ({ id, number }) => (number ? id : JSON.stringify(id));
+
 export function captionOf(hit) {
   const { captions, name, title, caption } = hit.metadata;
   const words = Array.isArray(captions) && captions.length ? captions[0] : name ?? title ?? caption;
-  return typeof words === "string" && words ? words : String(hit.id);
+  return typeof words === "string" && words ? words : hit.id;
 }
 
 const INNER = ["mtime_ns", "content"]; // how an index knows a file again
@@ -66,11 +74,11 @@ export class Grid {
           alt: "", width: 320, height: 320, loading: at < 12 ? "eager" : "lazy", decoding: "async",
           onerror: (event) => event.target.parentNode.replaceWith(element("span", { class: "frame bare" }, "no picture")),
         }))
-      : element("span", { class: "frame bare" }, String(hit.id));
+      : element("span", { class: "frame bare" }, hit.id);
     const nearness = Math.max(0, Math.min(1, 1 - hit.distance / (n_bits / 2)));
     const bar = this.ranked ? element("i") : null;
     if (bar) bar.style.width = `${Math.round(nearness * 100)}%`;
-    return element("li", { class: "card", "data-id": JSON.stringify(hit.id) },
+    return element("li", { class: "card", "data-id": idInJson(hit) },
       element("button", { type: "button", class: "open", tabindex: "-1", "aria-label": [caption, far].filter(Boolean).join(", "), onclick: () => this.open(hit) },
         frame,
         this.ranked ? element("span", { class: "meter", "aria-hidden": "true" }, bar) : null,

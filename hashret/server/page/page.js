@@ -1,7 +1,7 @@
 // The page: what is asked, asking it, and saying what came. The address bar holds the query, so that it can be shared.
 
 import { Filters } from "./filters.js";
-import { Grid, captionOf } from "./grid.js";
+import { Grid, captionOf, idInJson, received } from "./grid.js";
 
 const byId = (id) => document.getElementById(id);
 const STEP = 48;
@@ -10,7 +10,7 @@ let facts = null;
 let asking = null; // the AbortController of the request under way
 let timer = 0;
 
-const grid = new Grid({ like: (hit) => { set({ like: { id: hit.id, name: captionOf(hit), thumbnail: hit.thumbnail } }); ask({ first: true, focus: true }); } });
+const grid = new Grid({ like: (hit) => { set({ like: { ...hit, name: captionOf(hit) } }); ask({ first: true, focus: true }); } });
 const filters = new Filters({ changed: () => soon() });
 
 function set({ text = "", like = null, picture = null }) {
@@ -40,7 +40,7 @@ function sayRadius() {
 function remember(replace) {
   const params = new URLSearchParams();
   if (query.text) params.set("q", query.text);
-  if (query.like) params.set("like", JSON.stringify(query.like.id));
+  if (query.like) params.set("like", idInJson(query.like));
   if (radius() !== null) params.set("radius", radius());
   filters.save(params);
   const address = params.size ? `?${params}` : location.pathname;
@@ -48,15 +48,23 @@ function remember(replace) {
   history[replace ? "replaceState" : "pushState"](null, "", address);
 }
 
+function likeFrom(text) {
+  if (/^-?\d+$/.test(text)) return { id: text, number: true };
+  try {
+    const id = JSON.parse(text);
+    return typeof id === "string" ? { id, number: false } : null;
+  } catch {
+    return null; // nothing, or an address that somebody typed
+  }
+}
+
 async function recall() {
   const params = new URLSearchParams(location.search);
-  let like = null;
-  try { like = params.has("like") ? { id: JSON.parse(params.get("like")) } : null; } catch { /* an address that somebody typed */ }
+  let like = likeFrom(params.get("like") ?? "");
   if (like) {
-    const number = typeof like.id === "number";
-    const answer = await fetch(`api/item?id=${encodeURIComponent(like.id)}${number ? "&number=true" : ""}`).catch(() => null);
-    const item = answer?.ok ? await answer.json() : null;
-    like = { id: like.id, name: item ? captionOf(item) : String(like.id), thumbnail: item?.thumbnail };
+    const answer = await fetch(`api/item?id=${encodeURIComponent(like.id)}${like.number ? "&number=true" : ""}`).catch(() => null);
+    const item = answer?.ok ? received(await answer.json()) : null;
+    like = { ...like, name: item ? captionOf(item) : like.id, thumbnail: item?.thumbnail };
   }
   set({ text: params.get("q") ?? "", like });
   byId("radius").value = params.get("radius") ?? byId("radius").max;
@@ -76,7 +84,7 @@ function request() {
     if (options.where) form.set("where", JSON.stringify(options.where));
     return ["api/search/picture", { method: "POST", body: form }];
   }
-  if (query.like) return ["api/search/like", json({ id: query.like.id, ...options })];
+  if (query.like) return ["api/search/like", json({ id: query.like.id, number: query.like.number, ...options })];
   if (query.text.trim()) return ["api/search/text", json({ text: query.text, ...options })];
   const params = new URLSearchParams({ k: options.k });
   if (options.where) params.set("where", JSON.stringify(options.where));
@@ -97,7 +105,7 @@ async function ask({ first = false, focus = false, remembered = true } = {}) {
     const answer = await patiently(mine.signal);
     const content = await answer.json();
     if (!answer.ok) throw new Error(content.detail ?? `the server said ${answer.status}`);
-    const hits = content.hits ?? content.items;
+    const hits = (content.hits ?? content.items).map(received);
     grid.show(hits, { ranked });
     say(hits, ranked, performance.now() - started);
     if (focus) { window.scrollTo({ top: 0 }); grid.focusFirst(); }
