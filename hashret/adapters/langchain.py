@@ -112,7 +112,8 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
         """Store texts, in place of those with the same ids; their ids, drawn at random where none are given.
 
         Raises:
-            InputError: texts, metadata and ids are not equally many, or a metadatum is called like ``text_key``.
+            InputError: texts, metadata and ids are not equally many, a metadatum is called like ``text_key``, or the
+                embeddings are not as wide as the codes.
         """
         texts = list(texts)
         if not texts:
@@ -162,7 +163,13 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
         ]
 
     def _codes(self, vectors: list[list[float]]) -> np.ndarray:
-        return pack(np.asarray(vectors, np.float32))
+        array, n_bits = np.asarray(vectors, np.float32), self.collection.n_bits
+        if array.shape[1] != n_bits:  # where the bytes agree, the collection cannot see it
+            raise InputError(
+                f"the embeddings have {array.shape[1]} dimensions and the collection's codes {n_bits} bits; "
+                f"give embeddings of {n_bits} dimensions, or another collection"
+            )
+        return pack(array)
 
     def _document(self, id: Any, metadata: dict[str, Any] | None) -> Any:
         """A document; an item that this store did not make has its first caption as text, or none."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hashret.engine import Model
 
 PRECISIONS = ("float32", "ubinary", "binary")
+_PASSED_OVER = ("chunk_size", "device", "normalize_embeddings", "output_value", "pool", "show_progress_bar")
+_TAKEN = ("batch_size", "convert_to_numpy", "convert_to_tensor", "precision", "prompt", "prompt_name", "truncate_dim")
 
 
 class SentenceEncoder:
@@ -41,6 +43,8 @@ class SentenceEncoder:
         self,
         sentences: Any,
         *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
         batch_size: int = 32,
         precision: str = "float32",
         truncate_dim: int | None = None,
@@ -52,28 +56,38 @@ class SentenceEncoder:
 
         Args:
             sentences: a string or a picture (a path object, PIL image, array or bytes), or a list of them.
+            prompt_name: passed over beside ``prompt``, as there; a hashret model has no prompts with names.
+            prompt: put before every string.
             batch_size: items encoded together.
             precision: ``"float32"``, ``"ubinary"`` or ``"binary"``.
             truncate_dim: the first so many bits only.
             convert_to_numpy: accepted; without a tensor the result is an array in any case.
             convert_to_tensor: a torch tensor rather than an array.
-            options: what else sentence-transformers takes (``show_progress_bar``, ``normalize_embeddings``, …); the
-                vectors have unit length as they are.
+            options: what else sentence-transformers takes and no result depends on: ``show_progress_bar``, ``device``,
+                ``pool``, ``chunk_size``, ``normalize_embeddings`` (the vectors have unit length as they are), and
+                ``output_value="sentence_embedding"``.
 
         Returns:
             (N, n_bits) float32, (N, n_bytes) uint8 or (N, n_bytes) int8; one row without N for a single item.
 
         Raises:
-            InputError: there is no such precision, or ``truncate_dim`` exceeds the model's bits.
+            InputError: there is no such precision, option or prompt name, or ``truncate_dim`` exceeds the model's bits.
             DataError: a picture cannot be read.
         """
         if precision not in PRECISIONS:
             raise InputError(f"there is no precision {precision!r} here{nearest(str(precision), PRECISIONS)}")
+        _check_options(options)
+        if prompt_name is not None and prompt is None:
+            raise InputError(
+                f"there is no prompt named {prompt_name!r}, since a hashret model has none; give its words as prompt="
+            )
         single = isinstance(sentences, str | bytes | Path) or not isinstance(sentences, Sequence | np.ndarray)
         single = single or (
             isinstance(sentences, np.ndarray) and sentences.dtype != object and sentences.ndim in (2, 3)
         )
         items = [sentences] if single else list(sentences)
+        if prompt:
+            items = [prompt + item if isinstance(item, str) else item for item in items]
         words = np.array([isinstance(item, str) for item in items], bool)
         parts = {
             modality: self._encode(
@@ -104,9 +118,11 @@ class SentenceEncoder:
         torch = require("torch", extra="learn")
         return torch.nn.functional.cosine_similarity(torch.as_tensor(a).float(), torch.as_tensor(b).float(), dim=-1)
 
-    def get_sentence_embedding_dimension(self) -> int:
+    def get_embedding_dimension(self) -> int:
         """Bits of a code, which are the dimensions of a vector."""
         return int(self.model.n_bits)
+
+    get_sentence_embedding_dimension = get_embedding_dimension  # its name before sentence-transformers 6
 
     def _encode(
         self, modality: str, items: list[Any], precision: str, n_bits: int | None, batch_size: int
@@ -116,6 +132,17 @@ class SentenceEncoder:
             return vectors
         codes: np.ndarray = self.model.encode(modality, items, n_bits=n_bits, batch_size=batch_size)
         return codes if precision == "ubinary" else (codes.astype(np.int16) - 128).astype(np.int8)
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Refuse an option that would have changed the result, or is misspelt."""
+    for name in options:
+        if name not in _PASSED_OVER:
+            raise InputError(f"encode has no option {name!r} here{nearest(name, _TAKEN + _PASSED_OVER)}")
+    if options.get("output_value", "sentence_embedding") != "sentence_embedding":
+        raise InputError(
+            f"output_value={options['output_value']!r} is not given here, only 'sentence_embedding'; leave it out"
+        )
 
 
 class _NoCard:

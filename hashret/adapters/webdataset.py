@@ -4,7 +4,8 @@
     000000000.json  id, captions, labels, split and metadata
     000000000.code.npy                                its code (n_bytes,) uint8, from a collection
 
-Plain tarfile: the same items give the same bytes. Reading them back is ``open_dataset("shards/")``.
+Plain tarfile: the same items give the same bytes. Reading them back is ``open_dataset("shards/")``, which leaves out,
+and names, what has neither a picture nor a caption.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ def write_shards(source: Dataset | Collection, out: str | Path, *, per_shard: in
         The shards.
 
     Raises:
-        InputError: ``per_shard`` is not positive.
+        InputError: ``per_shard`` is not positive, or two ids are the same as text, such as 1 and "1".
         DataError: a picture cannot be read.
         StorageError: a shard exists already, or cannot be written. After any error no shard of this call is left.
     """
     if per_shard < 1:
         raise InputError(f"per_shard must be at least 1, and is {per_shard}")
     folder, shards = Path(out), list[Path]()
-    items = _of_collection(source) if isinstance(source, Collection) else _of_dataset(source)
+    items = _of_collection(source, _ids(source)) if isinstance(source, Collection) else _of_dataset(source)
     writer: tarfile.TarFile | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,8 +74,20 @@ def _of_dataset(dataset: Dataset) -> Iterator[tuple[Path | None, None, dict[str,
         yield record.image, None, about | ({"split": record.split} if record.split is not None else {})
 
 
-def _of_collection(collection: Collection) -> Iterator[tuple[Path | None, np.ndarray, dict[str, Any]]]:
+def _ids(collection: Collection) -> list[Any]:
+    """All ids; a record's is text, so those of a collection must differ as text too."""
     ids = list(collection)
+    texts = {id for id in ids if isinstance(id, str)}
+    twice = [id for id in ids if not isinstance(id, str) and str(id) in texts]
+    if twice:
+        raise InputError(
+            f"{len(twice)} ids occur as a number and as text, such as {twice[0]!r} and {str(twice[0])!r}, and a record "
+            f"of a data set is told by the text of its id; store one of the two under another id"
+        )
+    return ids
+
+
+def _of_collection(collection: Collection, ids: list[Any]) -> Iterator[tuple[Path | None, np.ndarray, dict[str, Any]]]:
     for first in range(0, len(ids), _READ):
         items = collection.get(ids[first : first + _READ])
         for id, code, metadata in zip(*items):

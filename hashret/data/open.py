@@ -36,8 +36,8 @@ def open_dataset(
             ``"emoji"``; a file or folder that is called like a built-in set is given as ``"./emoji"``.
         seed: for data that comes without splits.
         splits: a file of ``save_splits``; it replaces the splits of the source.
-        strict: refuse missing pictures and empty captions. Otherwise they are left out, with a warning and
-            their names in ``Dataset.skipped``.
+        strict: refuse missing pictures, empty captions and items with neither. Otherwise they are left out, with a
+            warning and their names in ``Dataset.skipped``.
         images_root: what picture paths are relative to; the folder of the file by default.
         format: the reader (``READERS.names()``); told from the name and the content by default.
 

@@ -80,7 +80,7 @@ class Dataset:
         name: what reports call it.
         records: the records, with distinct ids.
         credits: whom to thank and under which licence; printed by whatever shows the pictures.
-        skipped: what the reader left out (missing picture files, empty captions).
+        skipped: what the reader left out (missing picture files, empty captions, items with neither).
         vocabulary: the columns of ``label_matrix``; a subset keeps those of the whole. Left empty, they are
             the labels that occur, sorted.
 

@@ -99,8 +99,9 @@ def export_model(
         if int8:
             from hashret.onnx.quantise import quantise
 
-            changed = [quantise(part / f"{modality}.onnx") for modality in towers]
-            content["precision"] = "int8" if any(changed) else "float32"
+            for modality, facts in towers.items():
+                if quantise(part / f"{modality}.onnx"):
+                    facts["precision"] = content["precision"] = "int8"
             write_facts(part, content)
             differing = {modality: differing_bits(hasher, part, modality, items[modality]) for modality in towers}
         n_bytes = sum(path.stat().st_size for path in part.iterdir())
@@ -137,7 +138,7 @@ def _describe(tower: Tower) -> dict[str, Any]:
     """The tower's part of ``export.json``."""
     encoder: Any = tower.encoder
     kind = encoder.config.kind
-    facts = {"kind": kind, "beta": float(tower.beta)}
+    facts = {"kind": kind, "beta": float(tower.beta), "precision": "float32"}
     if kind == "image":
         preprocessing = encoder.preprocessing
         if preprocessing.interpolation not in FILTERS or preprocessing.crop_mode not in CROPS:

@@ -39,8 +39,9 @@ class Facts:
         fingerprint: of the model that was exported.
         n_bits: length of a whole code.
         code_lengths: the prefixes that were trained, ascending.
-        precision: "float32" or "int8".
-        towers: of "image" and "text", what turns an item into the graph's input, and ``beta``.
+        precision: "float32", or "int8" where a graph has 8-bit weights.
+        towers: of "image" and "text", what turns an item into the graph's input, ``beta``, and the graph's own
+            ``precision`` (of earlier exports, that of the whole).
         files: size in bytes and sha256 of every file.
     """
 

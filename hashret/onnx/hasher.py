@@ -107,7 +107,7 @@ class OnnxHasher:
             items: pictures or strings.
             relaxed: give relaxed codes instead.
             n_bits: only the first bits of each code; None: all. ``code_lengths`` are the prefixes that were trained.
-            batch_size: items encoded together.
+            batch_size: items encoded together; by a graph with 8-bit weights each is encoded alone.
 
         Returns:
             (N, n_bytes) uint8 codes; with ``relaxed`` (N, n_bits) float32 in (-1, 1), whose signs are the bits.
@@ -155,6 +155,7 @@ class OnnxHasher:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, and is {batch_size}")
         tower = self._tower(modality)
+        batch_size = 1 if tower.alone else batch_size
         # items of one size share a batch: with little padding texts are encoded about twice as fast
         order = sorted(range(len(items)), key=lambda row: tower.inputs.size_of(items[row]))
         logits = np.empty((len(items), self.n_bits), dtype=np.float32)
@@ -172,17 +173,20 @@ class OnnxHasher:
 
 
 class _Tower(NamedTuple):
-    """What turns items into inputs, and inputs into (B, n_bits) logits."""
+    """What turns items into inputs, and inputs into (B, n_bits) logits; ``alone``: only ever one item at a time."""
 
     inputs: Inputs
     run: Any
+    alone: bool
 
 
 def _open(facts: Facts, modality: str, threads: int | None) -> _Tower:
     inputs = inputs_of(facts, modality)
     graph = facts.checked(f"{modality}.onnx")
     facts.checked(f"{modality}.weights")
-    return _Tower(inputs, session(graph, threads=threads))
+    # an 8-bit graph rounds its whole input by one scale: beside others, or padded, an item would get another code
+    alone = facts.towers[modality].get("precision", facts.precision) == "int8"
+    return _Tower(inputs, session(graph, threads=threads), alone)
 
 
 def session(graph: Path, *, threads: int | None = None) -> Any:

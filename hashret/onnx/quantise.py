@@ -1,6 +1,8 @@
 """Graphs with 8-bit weights: a quarter of the size, at some bits of the codes. Needs onnx and onnxruntime.
 
-Transformers only: their products and embeddings are stored in 8 bits, and activations are measured as they come. The
+Transformers only: their products and embeddings are stored in 8 bits, and activations are measured as they come, with
+one scale for all that is in the input. So OnnxHasher gives such a graph one item at a time: in batches of 16, 29 of
+1,024 bits of a text depended on its company. Texts lose about half of a batch's speed by it, pictures none. The
 convolutions of a CNN would need ranges of activations measured beforehand, and lose too much: of EfficientNet-lite0 on
 Flickr8k 14 % of the bits turn, and rSum at 256 bits falls from 355 to 318 (of 300 pictures). They stay as they are.
 """

@@ -59,6 +59,29 @@ def test_texts_that_cannot_be_stored_leave_no_collection(embeddings, tmp_path):
         assert len(collection) == 1
 
 
+class Narrow:
+    """Embeddings of 30 dimensions, whose codes have as many bytes as those of 32 bits."""
+
+    def embed_query(self, text):
+        return [1.0] * 30
+
+    def embed_documents(self, texts):
+        return [self.embed_query(text) for text in texts]
+
+
+def test_embeddings_of_another_width_are_refused(tmp_path):
+    with Collection.create(tmp_path / "t.hashret", n_bits=32) as collection:
+        store = HashretVectorStore(collection, Narrow())
+        for call in (
+            lambda: store.add_texts(["a red circle"]),
+            lambda: store.similarity_search("a red circle"),
+            lambda: store.similarity_search_by_vector([1.0] * 33),
+        ):
+            with pytest.raises(InputError, match=r"have 3[03] dimensions and the collection's codes 32 bits; give"):
+                call()
+        assert len(collection) == 0
+
+
 def test_photos_are_documents_too(world, embeddings):
     with Collection.open(world.collection) as collection:
         found = HashretVectorStore(collection, embeddings).similarity_search("a red circle", k=3)

@@ -28,7 +28,7 @@ def test_shapes_and_types(world, encoder):
     assert encoder.encode([]).shape == (0, 32)
     assert encoder.encode(WORDS, truncate_dim=16, precision="ubinary").shape == (4, 2)
     assert encoder.encode(WORDS, convert_to_tensor=True, show_progress_bar=False).dtype.is_floating_point
-    assert encoder.get_sentence_embedding_dimension() == 32
+    assert encoder.get_embedding_dimension() == encoder.get_sentence_embedding_dimension() == 32
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(WORDS), axis=1), 1, rtol=1e-5)
 
 
@@ -50,6 +50,28 @@ def test_codes_are_the_models(encoder):
 def test_an_unknown_precision_is_refused(encoder):
     with pytest.raises(InputError, match="ubinary"):
         encoder.encode(WORDS, precision="int8")
+
+
+def test_a_prompt_stands_before_every_string(world, encoder):
+    picture = world.folder / "3.png"
+    found = encoder.encode(["circle", picture, "square"], prompt="a red ", prompt_name="passed over")
+    expected = encoder.encode(["a red circle", picture, "a red square"])
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(encoder.encode_query("circle", prompt="a red "), encoder.encode("a red circle"))
+    assert not np.array_equal(encoder.encode("circle"), encoder.encode("a red circle"))
+
+
+def test_options_that_change_nothing_are_passed_over_and_others_refused(encoder):
+    harmless = {"show_progress_bar": False, "normalize_embeddings": True, "device": None, "pool": None}
+    for options in (harmless, {"output_value": "sentence_embedding", "prompt_name": None, "chunk_size": 8}):
+        np.testing.assert_array_equal(encoder.encode(WORDS, **options), encoder.encode(WORDS))
+    for options, message in (
+        ({"precison": "ubinary"}, "no option 'precison' here; did you mean 'precision'"),
+        ({"output_value": "token_embeddings"}, "only 'sentence_embedding'; leave it out"),
+        ({"prompt_name": "query"}, "no prompt named 'query'.*give its words as prompt="),
+    ):
+        with pytest.raises(InputError, match=message):
+            encoder.encode_document(WORDS, **options)
 
 
 def library(name):

@@ -154,6 +154,30 @@ def test_a_picture_that_cannot_be_read_leaves_no_shards(world, tmp_path):
     assert len(write_shards(dataset, tmp_path / "shards", per_shard=10)) == 5
 
 
+def test_an_item_with_neither_picture_nor_caption_is_left_out_when_it_is_read(tmp_path):
+    with Collection.create(tmp_path / "c.hashret", n_bits=8) as collection:
+        metadata = [{"captions": ["one"]}, {"year": 2020}, {"captions": ["three"]}]
+        collection.add(np.zeros((3, 1), np.uint8), ids=["a", "b", "c"], metadata=metadata)
+        write_shards(collection, tmp_path / "shards", per_shard=1)
+    dataset = open_dataset(tmp_path / "shards")
+    assert dataset.ids == ("a", "c")
+    assert dataset.skipped.count == 1
+    assert "000001.tar, 000000001: neither a picture nor a caption" in dataset.skipped.summary()
+    with pytest.raises(DataError, match=r"000001\.tar, 000000001: neither a picture nor a caption"):
+        open_dataset(tmp_path / "shards", strict=True)
+
+
+def test_ids_that_are_one_text_are_refused_before_anything_is_written(tmp_path):
+    with Collection.create(tmp_path / "c.hashret", n_bits=8) as collection:
+        collection.add(np.zeros((3, 1), np.uint8), ids=["1", 2, 1], metadata=[{"captions": ["x"]}] * 3)
+        with pytest.raises(InputError, match="1 ids occur as a number and as text, such as 1 and '1'"):
+            write_shards(collection, tmp_path / "shards")
+        assert not (tmp_path / "shards").exists()
+        collection.delete([1])
+        write_shards(collection, tmp_path / "shards")
+    assert open_dataset(tmp_path / "shards").ids == ("1", "2")
+
+
 def test_shards_are_not_written_over(world, tmp_path):
     dataset = open_dataset(world.captions)
     with pytest.raises(InputError, match="per_shard"):

@@ -269,10 +269,12 @@ def test_missing_pictures_and_empty_captions_are_left_out_and_named(
     assert "skipped 3" in caplog.text
 
 
-def test_text_whose_only_caption_is_empty_is_left_out(tmp_path: Path) -> None:
-    dataset = open_dataset(lines(tmp_path / "c.jsonl", {"caption": " "}, {"caption": "a"}))
+def test_rows_without_a_picture_or_words_are_left_out_and_named(tmp_path: Path) -> None:
+    dataset = open_dataset(lines(tmp_path / "c.jsonl", {"caption": " "}, {"caption": "a"}, {"file": "1.png"}))
     assert captions(dataset) == {"line 2": ("a",)}
-    assert dataset.skipped.count == 1
+    assert dataset.skipped.count == 2
+    assert "line 1: empty caption; " in dataset.skipped.summary()
+    assert "line 3: neither a picture nor a caption" in dataset.skipped.summary()
 
 
 # --- bad input ----------------------------------------------------------------------------------------------------
@@ -353,6 +355,8 @@ def test_strict_refuses_what_would_be_left_out(tmp_path: Path) -> None:
     empty = lines(tmp_path / "empty.jsonl", {"image": "1.png", "captions": ["a", ""]})
     with pytest.raises(DataError, match=r"line 1: the caption is empty"):
         open_dataset(empty, strict=True)
+    with pytest.raises(DataError, match=r"line 2: neither a picture nor a caption.* this one has 'file'"):
+        open_dataset(lines(tmp_path / "neither.jsonl", {"caption": "a"}, {"file": "1.png"}), strict=True)
 
 
 def test_places_that_are_not_there(tmp_path: Path) -> None:

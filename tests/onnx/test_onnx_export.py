@@ -57,7 +57,18 @@ def test_weights_of_8_bits_are_smaller_and_near(make, tmp_path):
 def test_a_cnn_keeps_its_weights(make, tmp_path):
     exported = export_model(make(CNN, BAG), tmp_path / "onnx", int8=True)
     assert exported.precision == "float32"
+    assert {tower["precision"] for tower in OnnxHasher.load(tmp_path).facts.towers.values()} == {"float32"}
     assert max(exported.differing.values()) <= 0.001
+
+
+def test_a_cnn_beside_8_bit_words_keeps_its_batches(make, tmp_path):
+    assert export_model(make(CNN, {"kind": "text"}), tmp_path / "onnx", int8=True).precision == "int8"
+    loaded = OnnxHasher.load(tmp_path)
+    assert {modality: tower["precision"] for modality, tower in loaded.facts.towers.items()} == {
+        "image": "float32",
+        "text": "int8",
+    }
+    assert (loaded._tower("image").alone, loaded._tower("text").alone) == (False, True)
 
 
 def test_own_features_are_refused(make, tmp_path):

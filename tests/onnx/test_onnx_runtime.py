@@ -59,6 +59,31 @@ def test_a_fresh_interpreter_needs_no_torch(both, tmp_path):
         assert np.bitwise_count(np.frombuffer(bytes.fromhex(found), np.uint8) ^ codes[0]).sum() <= 1
 
 
+@pytest.fixture(scope="module")
+def small(make, tmp_path_factory):
+    """An export whose graphs have 8-bit weights, both of them."""
+    vit = {"kind": "image", "name": "test_vit", "weights": "none", "train_blocks": 2}
+    hasher = make(vit, {"kind": "text", "pool": "mean"})
+    return export_model(hasher, tmp_path_factory.mktemp("small"), int8=True).directory
+
+
+def test_the_code_of_an_8_bit_graph_does_not_depend_on_the_batch(small, tmp_path):
+    earlier = shutil.copytree(small, tmp_path / "earlier")  # its export.json says "int8" of the whole alone
+    facts = json.loads((earlier / "export.json").read_text())
+    assert [tower.pop("precision") for tower in facts["towers"].values()] == ["int8", "int8"]
+    (earlier / "export.json").write_text(json.dumps(facts))
+    for directory in (small, earlier):
+        loaded = OnnxHasher.load(directory)
+        for modality, items in (("text", samples.texts()[:40]), ("image", samples.pictures(9))):
+            alone = np.concatenate([loaded.encode(modality, [item], relaxed=True) for item in items])
+            assert np.array_equal(alone, loaded.encode(modality, items, relaxed=True))
+            for batch_size in (2, 64):
+                assert np.array_equal(
+                    alone[::-1], loaded.encode(modality, items[::-1], relaxed=True, batch_size=batch_size)
+                )
+        assert loaded.encode_texts([]).shape == (0, 13)
+
+
 def test_an_items_code_does_not_depend_on_its_batch(both):
     loaded = OnnxHasher.load(both[1])
     for modality, items in (("text", samples.texts()[:40]), ("image", samples.pictures(9))):

@@ -109,7 +109,7 @@ def read(path: Path, *, format: str | None = None, images_root: Path | None = No
         path: a file or folder.
         format: a name of ``READERS``; detected when left out.
         images_root: what picture paths are relative to; the folder of ``path`` when left out.
-        strict: refuse empty captions and missing pictures, rather than leave them out.
+        strict: refuse empty captions, missing pictures, and rows with neither, rather than leave them out.
 
     Raises:
         DataError: what is wrong, with the file and the line.

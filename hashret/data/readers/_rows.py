@@ -63,29 +63,32 @@ def gather(rows: Sequence[Row], *, base: Path, strict: bool) -> Gathered:
     Args:
         rows: what the file says.
         base: what picture paths are relative to.
-        strict: refuse empty captions and missing pictures, rather than leave them out.
+        strict: refuse empty captions, missing pictures, and rows with neither, rather than leave them out.
 
     Raises:
         DataError: a value of the wrong kind, one id for two pictures, one picture in two splits; with ``strict``, an
-            empty caption or a missing picture.
+            empty caption, a missing picture, or a row with neither.
     """
     drafts: dict[str, _Draft] = {}
-    empty: list[str] = []
+    left_out: list[tuple[str, str]] = []
     for row in rows:
         image, written = _image(row, base)
         name = _id(row, written)
         captions = _texts(row.captions, "captions", row.where)
         kept = [caption.strip() for caption in captions if caption.strip()]
         if len(kept) < len(captions):
-            empty.append(row.where)
             if strict:
                 raise DataError(f"{row.where}: the caption is empty; write one, or take the entry out")
+            left_out.append((row.where, f"{row.where}: empty caption"))
+        elif image is None and not kept:
+            reason = (
+                f"{row.where}: neither a picture nor a caption; a record needs 'image' or 'caption'"
+                f"{', and this one has ' + ', '.join(map(repr, row.metadata)) if row.metadata else ''}"
+            )
+            if strict:
+                raise DataError(reason)
+            left_out.append((row.where, reason))
         if image is None and not kept:
-            if len(captions) == 0:
-                raise DataError(
-                    f"{row.where}: neither a picture nor a caption; a record needs 'image' or 'caption'"
-                    f"{', and this one has ' + ', '.join(map(repr, row.metadata)) if row.metadata else ''}"
-                )
             continue
         split = _split(row)
         draft = drafts.setdefault(name, _Draft(row.where, image, split, dict(row.metadata)))
@@ -102,7 +105,9 @@ def gather(rows: Sequence[Row], *, base: Path, strict: bool) -> Gathered:
         draft.captions.extend(kept)
         draft.labels.extend(label for label in _texts(row.labels, "labels", row.where) if label not in draft.labels)
     check_pictures((draft.image, draft.split, draft.where) for draft in drafts.values())
-    return _check_files(drafts, empty, base=base, strict=strict)
+    found = _check_files(drafts, base=base, strict=strict)
+    places, reasons = (tuple(column) for column in zip(*left_out)) if left_out else ((), ())
+    return Gathered(found.records, found.skipped + Skipped(places, reasons))
 
 
 def check_pictures(items: Iterable[tuple[Path | None, str | None, str]]) -> None:
@@ -127,7 +132,7 @@ def check_pictures(items: Iterable[tuple[Path | None, str | None, str]]) -> None
             )
 
 
-def _check_files(drafts: Mapping[str, _Draft], empty: Sequence[str], *, base: Path, strict: bool) -> Gathered:
+def _check_files(drafts: Mapping[str, _Draft], *, base: Path, strict: bool) -> Gathered:
     missing = [name for name, draft in drafts.items() if draft.image is not None and not is_file(draft.image)]
     if missing and strict:
         shown = ", ".join(repr(str(drafts[name].image)) for name in missing[:5])
@@ -142,7 +147,7 @@ def _check_files(drafts: Mapping[str, _Draft], empty: Sequence[str], *, base: Pa
         if name not in absent
     )
     skipped = Skipped(tuple(missing), tuple(f"there is no picture {str(drafts[n].image)!r}" for n in missing))
-    return Gathered(records, skipped + Skipped(tuple(empty), tuple(f"{place}: empty caption" for place in empty)))
+    return Gathered(records, skipped)
 
 
 def read_text(path: Path) -> str:
