@@ -358,6 +358,7 @@ class Collection:
 
         Raises:
             InputError: another width, ids that are here already, or no such file.
+            MismatchError: codes of another model.
         """
         return _transfer.import_from(self, Path(path))
 
@@ -370,8 +371,6 @@ class Collection:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    # plumbing
 
     def _check_items(self, codes: Any, ids: Any, metadata: Any) -> tuple[Codes, Ids | None, list[str | None] | None]:
         codes = check_codes(one_row(codes), n_bits=self.n_bits)
