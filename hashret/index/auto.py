@@ -3,8 +3,9 @@
 Whether hashing pays depends on how far the nearest codes are, so that is measured: rows of the index are taken as
 queries, and the distance of their tenth neighbour says how many buckets hashing has to look into. If that alone costs
 more than a scan, no table is made. Otherwise tables are made, both ways are timed on the sample, and the tables are
-kept if they clearly win, for single queries or for batches. The choice is made at the first search, and again when
-the codes have doubled; ``info`` explains it. Must not know how either way works.
+kept if they clearly win, for single queries or for batches, for few hits or for many: the hundredth neighbour is
+farther, and takes more buckets. The choice is made at the first search, and again when the codes have doubled; ``info``
+explains it. Must not know how either way works.
 
 *Source:* the number of buckets within a radius, Norouzi, Punjani, Fleet: Fast Exact Search in Hamming Space with
 Multi-Index Hashing, TPAMI 2014, section 3.2.
@@ -29,11 +30,12 @@ from hashret.index.mih import PROBE_NS, MIHIndex
 from hashret.index.mih_tables import plan
 from hashret.index.storage import read_index
 from hashret.kernels import Hits, RangeHits, native
-from hashret.kernels.contract import Mask, check_queries
+from hashret.kernels.contract import Mask, check_k, check_queries
 
 _LEAST = 1 << 17  # codes; a scan of fewer takes a tenth of a millisecond
 _SAMPLE = 80  # rows taken as queries: two batches, and the others to be timed alone
-_NEIGHBOUR = 10
+_NEIGHBOUR, _FAR_NEIGHBOUR = 10, 100  # hits that are asked for on trial
+_MANY = 32  # hits from which the trial of more counts
 _BATCH = 16  # queries that count as a batch
 _CLEAR = 0.9  # of the time of the scan: a smaller gain may be noise
 
@@ -45,11 +47,12 @@ class AutoInfo:
     Attributes:
         single: "flat" or "mih", for fewer than 16 queries at a time.
         batch: the same for 16 and more.
+        many: both of these where 32 hits and more of a query are asked for.
         count: codes at the time of the choice.
         reason: why, in a sentence.
         distance: median distance of a query to its tenth neighbour; None where it was not measured.
         buckets: buckets that hashing looks into at that distance; None where it was not measured.
-        flat_ms: time of a scan for a query alone and for one of a batch; None where it was not measured.
+        flat_ms: time of a scan for ten hits of a query alone and of one of a batch; None where it was not measured.
         mih_ms: the same of hashing.
     """
 
@@ -61,6 +64,7 @@ class AutoInfo:
     buckets: float | None = None
     flat_ms: tuple[float, float] | None = None
     mih_ms: tuple[float, float] | None = None
+    many: tuple[str, str] = (FlatIndex.kind, FlatIndex.kind)
 
 
 class AutoIndex:
@@ -132,7 +136,7 @@ class AutoIndex:
 
         Args, Returns and Raises: as in ``FlatIndex.search``.
         """
-        return self._chosen(queries).search(queries, k, mask=mask, radius=radius)
+        return self._chosen(queries, check_k(k)).search(queries, k, mask=mask, radius=radius)
 
     def range_search(self, queries: Codes, radius: int, *, mask: Mask | None = None) -> RangeHits:
         """All codes within ``radius`` (inclusive) of each query, those of one query ordered by (distance, row).
@@ -177,10 +181,11 @@ class AutoIndex:
         """
         (self._mih or self._flat).verify()
 
-    def _chosen(self, queries: Codes) -> FlatIndex | MIHIndex:
+    def _chosen(self, queries: Codes, k: int = 1) -> FlatIndex | MIHIndex:
         info = self.info()
-        many = isinstance(queries, np.ndarray) and queries.ndim == 2 and len(queries) >= _BATCH
-        if self._mih is not None and (info.batch if many else info.single) == MIHIndex.kind:
+        batch = isinstance(queries, np.ndarray) and queries.ndim == 2 and len(queries) >= _BATCH
+        ways = info.many if k >= _MANY else (info.single, info.batch)
+        if self._mih is not None and ways[batch] == MIHIndex.kind:
             return self._mih
         return self._flat
 
@@ -218,12 +223,17 @@ class AutoIndex:
             index = MIHIndex(self.n_bits, backend=self._flat.backend)
             index.add(self.codes)
         mih_ms = _times(index, queries)
-        single, batch = (mih if hashed < _CLEAR * scanned else flat for hashed, scanned in zip(mih_ms, flat_ms))
+        single, batch = _faster(mih_ms, flat_ms)
         reason = (
             f"{found}; a query takes {mih_ms[0]:.2f} ms by hashing and {flat_ms[0]:.2f} ms by a scan, "
             f"and in a batch {mih_ms[1]:.2f} and {flat_ms[1]:.2f} ms"
         )
-        info = AutoInfo(single, batch, count, reason, distance, buckets, flat_ms, mih_ms)
+        many = flat, flat  # what does not pay for ten hits pays for no more
+        if mih in (single, batch):
+            far_ms = [_times(each, queries, _FAR_NEIGHBOUR) for each in (index, self._flat)]
+            many = _faster(*far_ms)
+            reason += f"; for {_FAR_NEIGHBOUR} hits {far_ms[0][0]:.2f} and {far_ms[1][0]:.2f} ms"
+        info = AutoInfo(single, batch, count, reason, distance, buckets, flat_ms, mih_ms, many)
         return (index if mih in (single, batch) else None), info
 
 
@@ -233,17 +243,23 @@ def _buckets(widths: tuple[int, ...], distance: float) -> float:
     return float(sum(math.comb(width, i) for width in widths for i in range(radius + 1)))
 
 
-def _times(index: FlatIndex | MIHIndex, queries: Codes) -> tuple[float, float]:
+def _faster(hashed: tuple[float, float], scanned: tuple[float, float]) -> tuple[str, str]:
+    """The way that is faster for a query alone, and for one of a batch."""
+    single, batch = (MIHIndex.kind if h < _CLEAR * s else FlatIndex.kind for h, s in zip(hashed, scanned))
+    return single, batch
+
+
+def _times(index: FlatIndex | MIHIndex, queries: Codes, k: int = _NEIGHBOUR) -> tuple[float, float]:
     """Milliseconds for a query alone, and for one of a batch.
 
     No query is asked twice if there are enough: what it needs would be in the cache, which helps hashing alone.
     """
     queries = np.resize(queries, (max(3 * _BATCH, len(queries)), queries.shape[1]))
-    index.search(queries[-1], _NEIGHBOUR)  # not measured
+    index.search(queries[-1], k)  # not measured
 
     def taken(some: Codes) -> float:
         start = time.perf_counter()
-        index.search(some, _NEIGHBOUR)
+        index.search(some, k)
         return 1e3 * (time.perf_counter() - start) / len(some)
 
     # batches first: they bring into the caches what queries have in common, as in an index that is in use

@@ -76,6 +76,10 @@ def test_hashing_gives_what_a_scan_gives(small, tmp_path):
         each.add(queries)
     agree(index, flat, queries)
     assert index.info() is info  # the codes have not doubled
+    assert info.many == ("mih", "mih") and "for 100 hits" in info.reason
+    for some in (queries[:1], queries):
+        for got, want in zip(index.search(some, 50), flat.search(some, 50)):
+            np.testing.assert_array_equal(got, want)
     index.save(tmp_path / "index")
     opened = AutoIndex.open(tmp_path / "index")
     opened.verify()
@@ -83,6 +87,24 @@ def test_hashing_gives_what_a_scan_gives(small, tmp_path):
     assert isinstance(MIHIndex.open(tmp_path / "index"), MIHIndex)
     relaxed = np.where(hashret.unpack(queries, n_bits=64), 0.9, -0.9)
     np.testing.assert_array_equal(opened.search_asymmetric(relaxed, 5).rows, flat.search_asymmetric(relaxed, 5).rows)
+
+
+@pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
+def test_many_hits_have_a_choice_of_their_own(monkeypatch):
+    """It is looked up by the number of hits and of queries, whatever the times on this machine say."""
+    monkeypatch.setattr(auto, "_LEAST", 1 << 15)
+    index = AutoIndex(64)
+    index.add(near_duplicates(1, COUNT, 64))
+    queries = near_duplicates(2, 20, 64)
+    monkeypatch.setattr(auto, "_faster", lambda hashed, scanned: next(choices))
+    for few, many in ((("mih", "flat"), ("flat", "mih")), (("flat", "mih"), ("mih", "flat"))):
+        choices = iter((few, many))
+        index.choose(queries)
+        for k, ways in ((1, few), (31, few), (32, many), (1000, many)):
+            for some, way in zip((queries[:1], queries), ways):
+                assert index._chosen(some, k).kind == way
+    choices = iter([("flat", "flat")])  # and is not tried for many then
+    assert index.choose(queries).many == ("flat", "flat")
 
 
 @pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
