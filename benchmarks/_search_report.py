@@ -77,9 +77,8 @@ def write_report(state: dict[str, Any], out: Path, *, there: int, wanted: int) -
         "the timed ones; times are medians in ms a query. A ratio is the time of the better setting of FAISS",
         "IndexBinaryFlat over that of the contestant; in brackets the ratio of the best runs, which a busy machine",
         "disturbs less (a fast contestant has more runs to be lucky in). `load` is the machine's load when a row",
-        "began. Bars that are upper limits give the contestant's time over that of what it is compared with. Rows with",
-        "a star are of an earlier form of the benchmark, without the untimed runs: there each contestant finds the",
-        "caches as the one before it left them. Two threads are compared with one thread of the same run only.",
+        "began. Bars that are upper limits give the contestant's time over that of what it is compared with. Two",
+        "threads are compared with one thread of the same run only.",
         "",
         *(f"* {key}: {value}" for key, value in machine.items()),
         f"* complete: {'yes' if there == wanted else f'no, {there} of {wanted} cells are there'}",
@@ -168,8 +167,7 @@ def mih_rows(cells: list[dict[str, Any]]) -> list[str]:
 
 def row(cell: dict[str, Any], names: list[str]) -> str:
     """One line of the large table."""
-    star = " *" if any("turns" in timed for timed in cell["peers"].values()) else ""
-    shown = [cell["data"] + star, f"{cell['n']:,}", *(str(cell[key]) for key in ("bits", "k", "batch", "threads"))]
+    shown = [cell["data"], f"{cell['n']:,}", *(str(cell[key]) for key in ("bits", "k", "batch", "threads"))]
     shown.append(f"{cell['load']:.1f}")
     for name in names:
         timed = cell["peers"].get(name)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from hashret.collection import Collection
 from hashret.errors import MismatchError
 
+LISTING = ("image", "bytes", "mtime_ns", "content")  # the metadata of a picture that say what and where its file is
 _READ = 10_000  # items of a collection read at a time
 _COMPARED = 64  # pictures that are read to know a folder again: more would not change the answer
 
@@ -30,7 +31,7 @@ class Known(NamedTuple):
 
 def known_of(metadata: Mapping[str, Any]) -> Known:
     """What the metadata of a picture say of its file."""
-    return Known(metadata["image"], metadata["bytes"], metadata["mtime_ns"], metadata["content"])
+    return Known(*(metadata[name] for name in LISTING))
 
 
 def digest_of(content: bytes) -> str:
@@ -49,7 +50,7 @@ def read_known(collection: Collection) -> dict[str, Known]:
     for first in range(0, len(ids), _READ):
         items = collection.get(ids[first : first + _READ])
         for id, metadata in zip(items.ids, items.metadata):
-            if isinstance(id, str) and {"image", "bytes", "mtime_ns", "content"} <= metadata.keys():
+            if isinstance(id, str) and metadata.keys() >= set(LISTING):
                 known[id] = known_of(metadata)
     if ids and not known:
         raise MismatchError(

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from hashret.collection import Collection
-from hashret.server.pictures import LISTING
+from hashret.indexing.known import LISTING
 from hashret.server.schemas import EXACT
 
 SAMPLE = 1000

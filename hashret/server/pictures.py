@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hashret.data.decode import decode_image
 from hashret.errors import DataError
+from hashret.indexing.known import LISTING
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 SIDES = (160, 320, 640, 1280)
 QUERY_SIDE = 512  # pixels: no encoder looks at more
 MAX_FILE_BYTES = 100 << 20
-LISTING = ("image", "bytes", "mtime_ns", "content")  # an item's file, and what `hashret index` knows it again by
 
 
 class Thumbnail(NamedTuple):

@@ -118,12 +118,14 @@ def test_a_nested_system_is_compared_at_its_prefix(modules: Any, tmp_path: Path)
 
 
 def test_every_cell_has_a_configuration_whose_losses_fit_its_lengths(modules: Any) -> None:
-    systems = modules[0]
+    systems, parts, _ = modules
     wanted = Namespace(
         systems=list(systems.SYSTEMS), seeds=[0], scale=1.0, no_claims=False, quick=False, one_seed=False
     )
     cells = list(dict.fromkeys(systems._cells(wanted)))
     assert len({cell.name for cell in cells}) == len(cells) > 40
+    size = parts.read_config("hashret").model.towers["image"].encoder.image_size
+    assert [row.name for row in systems._rows(["hashret"])][1] == f"hashret, {size} pixels"
     widths = {"image": 8, "text": 8}
     for cell in cells:
         config = cell.config()
