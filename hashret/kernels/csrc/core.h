@@ -18,8 +18,10 @@
 #define HR_POPCOUNT(x) ((uint32_t)__builtin_popcountll(x))
 #define HR_LOWEST(x) ((uint32_t)__builtin_ctzll(x))
 #define HR_PREFETCH(p) __builtin_prefetch(p, 0, 2)
+#define HR_PREFETCH_SOON(p) __builtin_prefetch(p, 0, 3)
 #else
 #define HR_PREFETCH(p) ((void)0)
+#define HR_PREFETCH_SOON(p) ((void)0)
 #define HR_INLINE static inline
 #define HR_UNLIKELY(x) (x)
 static inline uint32_t HR_POPCOUNT(uint64_t x) {
@@ -36,6 +38,7 @@ static inline uint32_t HR_LOWEST(uint64_t x) { return HR_POPCOUNT((x & (0 - x)) 
 #endif
 
 #define HR_MAX_BITS 4096
+#define HR_AHEAD 8192 /* bytes that a scan asks for before it comes to them; processors by themselves ask too late */
 #define HR_ROW_BITS 48
 #define HR_ROW_MASK (((uint64_t)1 << HR_ROW_BITS) - 1)
 
@@ -192,7 +195,7 @@ HR_INLINE uint32_t hr_steps(uint32_t n_bits) { /* of the start value: the power 
 HR_INLINE size_t hr_tables_bytes(const hr_level *level, uint32_t n_bits) {
     return 2 * (level->lanes / 8) + hr_units(n_bits) * level->table_bytes_unit /* start values and tables */
            + (size_t)hr_units(n_bits + 48) * 16 * (level->lanes / 8)           /* bit planes, in whole words */
-           + (size_t)128 * 8 * (level->lanes / 8) + 4096; /* what is kept between halves, and transposition */
+           + (size_t)128 * 8 * (level->lanes / 8) + 8192; /* what is kept between halves, and transposition */
 }
 
 #endif
