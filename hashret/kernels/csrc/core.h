@@ -17,8 +17,8 @@
 #define HR_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define HR_POPCOUNT(x) ((uint32_t)__builtin_popcountll(x))
 #define HR_LOWEST(x) ((uint32_t)__builtin_ctzll(x))
-#define HR_PREFETCH(p) __builtin_prefetch(p, 0, 2)
-#define HR_PREFETCH_SOON(p) __builtin_prefetch(p, 0, 3)
+#define HR_PREFETCH(p) __builtin_prefetch(p, 0, 2)      /* to the L2 cache */
+#define HR_PREFETCH_SOON(p) __builtin_prefetch(p, 0, 3) /* to the L1 cache */
 #else
 #define HR_PREFETCH(p) ((void)0)
 #define HR_PREFETCH_SOON(p) ((void)0)
