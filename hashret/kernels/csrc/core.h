@@ -82,11 +82,12 @@ HR_INLINE void hr_keep(hr_selection *s, uint32_t distance, uint64_t row) {
     while (s->nearer >= s->wanted) s->nearer -= s->counts[--s->below];
 }
 
-/* Query q of n asks for its share of the rows that come next, so that they arrive while the queries are worked on. */
-HR_INLINE void hr_prefetch_share(const uint8_t *next, size_t bytes, size_t q, size_t n) {
-    size_t lines = (bytes / 64 + n - 1) / n;
-    for (size_t line = q * lines; line < (q + 1) * lines && line * 64 < bytes; line++) HR_PREFETCH(next + line * 64);
+/* Asks for some lines of the rows that come next, so that they arrive while the queries are worked on; each of them
+ * asks for as many as hr_lines_each says. */
+HR_INLINE void hr_prefetch(const uint8_t *next, size_t bytes, size_t line, size_t lines) {
+    for (size_t end = line + lines; line < end && line * 64 < bytes; line++) HR_PREFETCH(next + line * 64);
 }
+HR_INLINE size_t hr_lines_each(size_t bytes, size_t n_queries) { return (bytes / 64 + n_queries - 1) / n_queries; }
 
 /* Bits 1 and 2 of every four change places. */
 HR_INLINE uint64_t hr_swap_middle(uint64_t bits) {
@@ -124,8 +125,8 @@ HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t 
 }
 
 /* A query laid out for the bit-sliced kernel; see level.inc. */
-#define HR_START 16    /* offsets of the start values, at most 12 of them, come before those of the units */
-#define HR_UNIT_LOADS 12 /* 11, and one to fill whole words */
+#define HR_TILE 1024 /* queries at most for a block; what is kept of them between passes stays in the L2 cache */
+#define HR_START 12  /* words of start values come before one for each unit */
 
 typedef struct {
     const char *name;
@@ -143,12 +144,12 @@ typedef struct {
     void (*columns)(const uint8_t *rows, size_t n, size_t words, const uint64_t *queries, size_t n_queries,
                     const uint8_t *mask, uint64_t first, uint8_t *stage, hr_selection *selections);
 
-    /* The same for a block of `lanes` rows and many queries. `mask` has `lanes` bits, not bytes. `tables` is aligned scratch of
-     * hr_tables_bytes, and `offsets` holds `stride` numbers a query, made by lay_out. */
-    void (*sliced)(const uint8_t *rows, size_t words, uint32_t n_bits, const uint64_t *queries, uint16_t *offsets,
-                   size_t stride, size_t n_queries, const uint64_t *mask, uint64_t first, uint8_t *tables,
+    /* The same for a block of `lanes` rows and many queries. `mask` has `lanes` bits, not bytes. `scratch` is aligned,
+     * of hr_scratch_bytes, and `layouts` holds `stride` words a query, made by lay_out. */
+    void (*sliced)(const uint8_t *rows, size_t words, uint32_t n_bits, const uint64_t *queries, uint64_t *layouts,
+                   size_t stride, size_t n_queries, const uint64_t *mask, uint64_t first, uint8_t *scratch,
                    hr_selection *selections);
-    void (*lay_out)(const uint64_t *query, uint32_t n_bits, uint32_t below, uint16_t *offsets);
+    void (*lay_out)(const uint64_t *query, uint32_t n_bits, uint32_t below, uint64_t *layout);
 
     /* One bit for each of the `n` bytes of a mask, in whole words; returns how many are set. */
     size_t (*bits)(const uint8_t *mask, size_t n, uint64_t *bits);
@@ -192,10 +193,10 @@ HR_INLINE uint32_t hr_steps(uint32_t n_bits) { /* of the start value: the power 
     while ((1u << steps) < n_bits) steps++;
     return steps;
 }
-HR_INLINE size_t hr_tables_bytes(const hr_level *level, uint32_t n_bits) {
-    return 2 * (level->lanes / 8) + hr_units(n_bits) * level->table_bytes_unit /* start values and tables */
-           + (size_t)hr_units(n_bits + 48) * 16 * (level->lanes / 8)           /* bit planes, in whole words */
-           + (size_t)128 * 8 * (level->lanes / 8) + 8192; /* what is kept between halves, and transposition */
+HR_INLINE size_t hr_scratch_bytes(const hr_level *level, uint32_t n_bits, size_t n_queries) {
+    size_t vector = level->lanes / 8, planes = hr_units(n_bits + 48) / 4 * 64; /* in whole words */
+    return planes * vector + (hr_units(n_bits) + 1) * level->table_bytes_unit /* two at least, for transposition */
+           + n_queries * 8 * vector;                                          /* kept between passes */
 }
 
 #endif

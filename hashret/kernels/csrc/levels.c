@@ -68,6 +68,7 @@ typedef uint64_t vector_128 __attribute__((vector_size(16), may_alias));
 #define V_STORE(p, x) (*(V *)(p) = (x))
 #define V_XOR3(a, b, c) ((a) ^ (b) ^ (c))
 #define V_MAJ(a, b, c) (((a) & (b)) | (((a) ^ (b)) & (c)))
+#define V_SET(x) ((V){(x), (x)})
 #define V_NOT(a) (~(a))
 #define V_OR(a, b) ((a) | (b))
 #define V_AND(a, b) ((a) & (b))

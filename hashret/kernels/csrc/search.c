@@ -12,7 +12,6 @@
 
 enum {
     CHUNK_ROWS = 8192,          /* a multiple of every block and of 64 */
-    TILE_QUERIES = 1024,        /* their layouts stay in the L2 cache at 256 bits */
     SCAN_BYTES = 16384,         /* rows that a few queries look at in turn; they stay in the L1 cache */
     THREAD_BYTES = 4 << 20,     /* codes looked at (bytes x queries) that are worth a thread */
     PICK_BYTES = 384,           /* a row by itself takes as long as a scan of these, */
@@ -34,7 +33,7 @@ typedef struct {
 typedef struct {
     job *job;
     hr_selection *selections;
-    uint16_t *offsets;
+    uint64_t *layouts;
     uint8_t *scratch, *padded;
     void *memory; /* that scratch and padded lie in */
     int began, ok;
@@ -139,7 +138,7 @@ static void search_chunk(worker *w, size_t chunk) {
             memset(full + rest, 0, lanes * words * 8 - rest);
             block = full;
         }
-        level->sliced(block, words, request->n_bits, job->queries, w->offsets, job->stride, job->tile, wanted,
+        level->sliced(block, words, request->n_bits, job->queries, w->layouts, job->stride, job->tile, wanted,
                       first + row, w->scratch, w->selections);
     }
 }
@@ -152,7 +151,7 @@ static int worker_open(worker *w, job *job) {
     for (size_t q = 0; q < job->tile; q++)
         if (!hr_selection_open(&w->selections[q], request->n_bits, request->below, request->wanted)) return 0;
     int copies = request->n_bytes != job->words * 8;
-    size_t scratch = job->sliced ? (hr_tables_bytes(level, request->n_bits) + 63) / 64 * 64 : job->columns ? SCAN_BYTES : 0;
+    size_t scratch = job->sliced ? (hr_scratch_bytes(level, request->n_bits, job->tile) + 63) / 64 * 64 : job->columns ? SCAN_BYTES : 0;
     size_t padded = (copies || job->sliced) ? (CHUNK_ROWS + (size_t)level->lanes) * job->words * 8 : 0;
     if (scratch + padded) {
         w->memory = malloc(scratch + padded + 64);
@@ -161,10 +160,10 @@ static int worker_open(worker *w, job *job) {
         w->padded = w->scratch + scratch;
     }
     if (job->sliced) {
-        w->offsets = calloc(job->tile * job->stride, sizeof *w->offsets);
-        if (w->offsets == NULL) return 0;
+        w->layouts = calloc(job->tile * job->stride, sizeof *w->layouts);
+        if (w->layouts == NULL) return 0;
         for (size_t q = 0; q < job->tile; q++)
-            level->lay_out(job->queries + q * job->words, request->n_bits, request->below, w->offsets + q * job->stride);
+            level->lay_out(job->queries + q * job->words, request->n_bits, request->below, w->layouts + q * job->stride);
     }
     return 1;
 }
@@ -173,7 +172,7 @@ static void worker_close(worker *w, size_t tile) {
     if (w->selections != NULL)
         for (size_t q = 0; q < tile; q++) hr_selection_close(&w->selections[q]);
     free(w->selections);
-    free(w->offsets);
+    free(w->layouts);
     free(w->memory);
 }
 
@@ -256,14 +255,14 @@ int hr_search(const hr_request *request, hr_receive receive, void *context) {
     size_t a_query = wanted == SIZE_MAX ? 1024 : (2 * wanted + 64) * 8 + (request->n_bits + 2) * 4;
     size_t most = TILE_BYTES / a_query;
     if (most < 1) most = 1;
-    if (most > TILE_QUERIES) most = TILE_QUERIES;
+    if (most > HR_TILE) most = HR_TILE;
     uint64_t *queries = malloc(most * words * 8);
     if (queries == NULL) return 0;
     int ok = 1;
     for (size_t first = 0; first < request->n_queries && ok; first += most) {
         job job = {.request = request, .level = level, .words = words, .queries = queries};
         job.tile = request->n_queries - first < most ? request->n_queries - first : most;
-        job.stride = (HR_START + hr_units(request->n_bits) * HR_UNIT_LOADS + 31) / 32 * 32;
+        job.stride = (HR_START + hr_units(request->n_bits) + 7) / 8 * 8;
         job.sliced = level->lanes && job.tile >= level->sliced_from[words > 2 ? 2 : words - 1];
         job.columns = !job.sliced && job.tile > 1 && level->columns != NULL && (words == 2 || words == 4);
         job.pick_bytes = PICK_BYTES + PICK_WIDTHS * request->n_bytes;
