@@ -43,12 +43,26 @@ def agrees(codes, queries, k, truth, *, n_bits, mask=None, radius=None, threads=
 
 
 @needs_native
-@pytest.mark.parametrize("n_bits", [1, 13, 16, 64, 100, 128, 192, 256, 300, 576, 4096])
+@pytest.mark.parametrize("n_bits", [1, 13, 16, 60, 64, 100, 120, 128, 192, 240, 250, 256, 300, 576, 4096])
 @pytest.mark.parametrize("queries", [1, 3, 40])
 def test_every_level_and_width(level, truth, make_codes, n_bits, queries):
     rng = np.random.default_rng(n_bits)
     codes = make_codes(rng, 700 if n_bits < 1000 else 300, n_bits)
     agrees(codes, make_codes(rng, queries, n_bits), 10, truth, n_bits=n_bits)
+
+
+@needs_native
+@pytest.mark.parametrize("n_bits", [16, 64, 128, 200])
+def test_every_radius(level, truth, make_codes, n_bits):
+    rng = np.random.default_rng(n_bits)
+    codes = make_codes(rng, 530, n_bits)
+    queries = np.concatenate([codes[:20], make_codes(rng, 20, n_bits)])
+    wanted = rng.random(len(codes)) < 0.7
+    for radius in range(n_bits + 1):
+        mask = wanted if radius % 3 else None
+        found = native.range_search(codes, queries, radius, n_bits=n_bits, rows_mask=mask, threads=1)
+        for a, b in zip(found, truth.ranged(codes, queries, radius, mask=mask)):
+            np.testing.assert_array_equal(a, b)
 
 
 @needs_native

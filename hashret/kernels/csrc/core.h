@@ -82,12 +82,12 @@ HR_INLINE void hr_keep(hr_selection *s, uint32_t distance, uint64_t row) {
     while (s->nearer >= s->wanted) s->nearer -= s->counts[--s->below];
 }
 
-/* Asks for some lines of the rows that come next, so that they arrive while the queries are worked on; each of them
- * asks for as many as hr_lines_each says. */
+/* Asks for some lines of the rows that come next, so that they arrive while the queries are worked on; each asks
+ * for as many as hr_lines_each says. */
 HR_INLINE void hr_prefetch(const uint8_t *next, size_t bytes, size_t line, size_t lines) {
     for (size_t end = line + lines; line < end && line * 64 < bytes; line++) HR_PREFETCH(next + line * 64);
 }
-HR_INLINE size_t hr_lines_each(size_t bytes, size_t n_queries) { return (bytes / 64 + n_queries - 1) / n_queries; }
+HR_INLINE size_t hr_lines_each(size_t bytes, size_t askers) { return (bytes / 64 + askers - 1) / askers; }
 
 /* Bits 1 and 2 of every four change places. */
 HR_INLINE uint64_t hr_swap_middle(uint64_t bits) {
@@ -125,13 +125,14 @@ HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t 
 }
 
 /* A query laid out for the bit-sliced kernel; see level.inc. */
-#define HR_TILE 1024 /* queries at most for a block; what is kept of them between passes stays in the L2 cache */
+#define HR_TILE 1024 /* queries at most for a block; what is kept of them between passes is 512 KB with AVX-512 */
 #define HR_START 12  /* words of start values come before one for each unit */
 
 typedef struct {
     const char *name;
     uint32_t lanes; /* rows of a bit-sliced block; 0 = this level has no such kernel */
-    uint32_t sliced_from[3]; /* queries in a batch from which it beats the scan: codes of one word, two, more */
+    uint32_t sliced_from[3]; /* queries in a batch from which it beat the scan where this was measured, on codes of one
+                              * word, two, more */
     size_t table_bytes_unit; /* tables of 16 bit planes */
 
     /* Look at `n` rows of `words` 64-bit words for one query; `first` is the row number of the first, `mask` has a byte
@@ -194,7 +195,7 @@ HR_INLINE uint32_t hr_steps(uint32_t n_bits) { /* of the start value: the power 
     return steps;
 }
 HR_INLINE size_t hr_scratch_bytes(const hr_level *level, uint32_t n_bits, size_t n_queries) {
-    size_t vector = level->lanes / 8, planes = hr_units(n_bits + 48) / 4 * 64; /* in whole words */
+    size_t vector = level->lanes / 8, planes = (n_bits + 63) / 64 * 64;
     return planes * vector + (hr_units(n_bits) + 1) * level->table_bytes_unit /* two at least, for transposition */
            + n_queries * 8 * vector;                                          /* kept between passes */
 }

@@ -35,7 +35,7 @@ typedef struct {
     hr_selection *selections;
     uint64_t *layouts;
     uint8_t *scratch, *padded;
-    void *memory; /* that scratch and padded lie in */
+    void *memory; /* that scratch, padded and layouts lie in */
     int began, ok;
 } worker;
 
@@ -153,15 +153,15 @@ static int worker_open(worker *w, job *job) {
     int copies = request->n_bytes != job->words * 8;
     size_t scratch = job->sliced ? (hr_scratch_bytes(level, request->n_bits, job->tile) + 63) / 64 * 64 : job->columns ? SCAN_BYTES : 0;
     size_t padded = (copies || job->sliced) ? (CHUNK_ROWS + (size_t)level->lanes) * job->words * 8 : 0;
+    size_t layouts = job->sliced ? job->tile * job->stride * 8 : 0;
     if (scratch + padded) {
-        w->memory = malloc(scratch + padded + 64);
+        w->memory = malloc(scratch + padded + layouts + 64);
         if (w->memory == NULL) return 0;
         w->scratch = (uint8_t *)(((uintptr_t)w->memory + 63) & ~(uintptr_t)63);
         w->padded = w->scratch + scratch;
     }
     if (job->sliced) {
-        w->layouts = calloc(job->tile * job->stride, sizeof *w->layouts);
-        if (w->layouts == NULL) return 0;
+        w->layouts = (uint64_t *)(w->padded + padded);
         for (size_t q = 0; q < job->tile; q++)
             level->lay_out(job->queries + q * job->words, request->n_bits, request->below, w->layouts + q * job->stride);
     }
@@ -172,7 +172,6 @@ static void worker_close(worker *w, size_t tile) {
     if (w->selections != NULL)
         for (size_t q = 0; q < tile; q++) hr_selection_close(&w->selections[q]);
     free(w->selections);
-    free(w->layouts);
     free(w->memory);
 }
 
