@@ -133,7 +133,6 @@ typedef struct {
     uint32_t lanes; /* rows of a bit-sliced block; 0 = this level has no such kernel */
     uint32_t sliced_from[3]; /* queries in a batch from which it beat the scan where this was measured, on codes of one
                               * word, two, more */
-    size_t table_bytes_unit; /* tables of 16 bit planes */
 
     /* Look at `n` rows of `words` 64-bit words for one query; `first` is the row number of the first, `mask` has a byte
      * for each row or is NULL. */
@@ -188,16 +187,16 @@ extern int hr_n_levels;
 extern const hr_level *hr_level_now;
 void hr_levels_find(void);
 
-HR_INLINE uint32_t hr_units(uint32_t n_bits) { return (n_bits + 15) / 16; }
+HR_INLINE uint32_t hr_units(uint32_t n_bits) { return (n_bits + 63) / 64 * 4; } /* of whole words */
 HR_INLINE uint32_t hr_steps(uint32_t n_bits) { /* of the start value: the power of two that n_bits does not exceed */
-    uint32_t steps = 4;
+    uint32_t steps = 6;
     while ((1u << steps) < n_bits) steps++;
     return steps;
 }
+HR_INLINE uint32_t hr_kept(uint32_t steps) { return 5 + 2 * (steps - 6); } /* vectors a query between passes */
 HR_INLINE size_t hr_scratch_bytes(const hr_level *level, uint32_t n_bits, size_t n_queries) {
-    size_t vector = level->lanes / 8, planes = (n_bits + 63) / 64 * 64;
-    return planes * vector + (hr_units(n_bits) + 1) * level->table_bytes_unit /* two at least, for transposition */
-           + n_queries * 8 * vector;                                          /* kept between passes */
+    size_t planes_of_two_words = 128, tables_of_one = 256;
+    return (planes_of_two_words + tables_of_one + n_queries * hr_kept(hr_steps(n_bits))) * (level->lanes / 8);
 }
 
 #endif

@@ -131,12 +131,12 @@ HR_TARGET_END
 static const hr_level level_scalar = {.name = "scalar", .scan = scan_plain, .bits = bits_plain};
 #if defined(HR_X86)
 static const hr_level level_popcnt = {.name = "scalar", .scan = scan_popcnt, .bits = bits_plain};
-static const hr_level level_sse2 = {"sse2", 128, {12, 12, 12}, unit_bytes_128, scan_popcnt, NULL, sliced_128, lay_out_128, bits_plain};
-static const hr_level level_avx2 = {"avx2", 256, {7, 8, 8}, unit_bytes_256, scan_256, NULL, sliced_256, lay_out_256, bits_256};
-static const hr_level level_avx512 = {"avx512", 512, {7, 6, 5}, unit_bytes_512, scan_512, NULL, sliced_512, lay_out_512, bits_512};
-static const hr_level level_vpopcnt = {"vpopcnt", 512, {100, 32, 32}, unit_bytes_vp, scan_vp, columns_vp, sliced_vp, lay_out_vp, bits_vp};
+static const hr_level level_sse2 = {"sse2", 128, {12, 12, 12}, scan_popcnt, NULL, sliced_128, lay_out_128, bits_plain};
+static const hr_level level_avx2 = {"avx2", 256, {7, 8, 8}, scan_256, NULL, sliced_256, lay_out_256, bits_256};
+static const hr_level level_avx512 = {"avx512", 512, {7, 6, 5}, scan_512, NULL, sliced_512, lay_out_512, bits_512};
+static const hr_level level_vpopcnt = {"vpopcnt", 512, {100, 32, 32}, scan_vp, columns_vp, sliced_vp, lay_out_vp, bits_vp};
 #elif defined(HR_NEON)
-static const hr_level level_neon = {"neon", 128, {8, 8, 8}, unit_bytes_128, scan_plain, NULL, sliced_128, lay_out_128, bits_plain};
+static const hr_level level_neon = {"neon", 128, {8, 8, 8}, scan_plain, NULL, sliced_128, lay_out_128, bits_plain};
 #endif
 
 const hr_level *hr_levels[8];
