@@ -52,7 +52,7 @@ def test_every_level_and_width(level, truth, make_codes, n_bits, queries):
 
 
 @needs_native
-@pytest.mark.parametrize("n_bits", [16, 64, 128, 200])
+@pytest.mark.parametrize("n_bits", [16, 64, 128, 200, 320])
 def test_every_radius(level, truth, make_codes, n_bits):
     rng = np.random.default_rng(n_bits)
     codes = make_codes(rng, 530, n_bits)
