@@ -125,7 +125,7 @@ HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t 
 }
 
 /* A query laid out for the bit-sliced kernel; see level.inc. */
-#define HR_TILE 1024 /* queries at most for a block; what is kept of them between passes is 512 KB with AVX-512 */
+#define HR_TILE 1024 /* queries at most for a block; with AVX-512 576 KB are kept of them at 256 bits */
 #define HR_START 12  /* words of start values come before one for each unit */
 
 typedef struct {
