@@ -124,9 +124,12 @@ HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t 
     }
 }
 
-/* A query laid out for the bit-sliced kernel; see level.inc. */
+/* The bit-sliced kernel; see level.inc. */
 #define HR_TILE 1024 /* queries at most for a block; with AVX-512 576 KB are kept of them at 256 bits */
-#define HR_START 12  /* words of start values come before one for each unit */
+#define HR_START 12  /* a query laid out is so many words of start values, and then one for each unit */
+
+/* Codes of so many words are the usual ones, and are transposed two words at a time. */
+HR_INLINE int hr_in_pairs(size_t words) { return words == 2 || words == 4; }
 
 typedef struct {
     const char *name;

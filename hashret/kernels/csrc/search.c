@@ -263,7 +263,7 @@ int hr_search(const hr_request *request, hr_receive receive, void *context) {
         job.tile = request->n_queries - first < most ? request->n_queries - first : most;
         job.stride = (HR_START + hr_units(request->n_bits) + 7) / 8 * 8;
         job.sliced = level->lanes && job.tile >= level->sliced_from[words > 2 ? 2 : words - 1];
-        job.columns = !job.sliced && job.tile > 1 && level->columns != NULL && (words == 2 || words == 4);
+        job.columns = !job.sliced && job.tile > 1 && level->columns != NULL && hr_in_pairs(words);
         job.pick_bytes = PICK_BYTES + PICK_WIDTHS * request->n_bytes;
         job.n_chunks = (request->n_rows + CHUNK_ROWS - 1) / CHUNK_ROWS;
         copy_rows(request->queries + first * request->n_bytes, job.tile, request->n_bytes, words, (uint8_t *)queries);
