@@ -72,6 +72,7 @@ class Session:
             self._catch_up()
             with self._unchanged(), self._may_be_interrupted():
                 if self._pinned:
+                    self.view.check()
                     yield self.view
                     return
                 for _ in range(_RETRIES):
@@ -116,6 +117,7 @@ class Session:
         """
         if self._pinned:
             self._check_usable()
+            self.view.check()
             yield self.view
             return
         other = self.snapshot()

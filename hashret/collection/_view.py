@@ -73,6 +73,18 @@ class View:
         self.state = state
         return True
 
+    def check(self) -> None:
+        """Refuse to be read where the last ``refresh`` failed: it would look like an empty collection.
+
+        Raises:
+            StorageError: it did.
+        """
+        if self.state == _NOTHING:
+            raise StorageError(
+                f"the snapshot of {self._directory} could not be refreshed and holds nothing; refresh it again, or "
+                "take another"
+            )
+
     def close(self) -> None:
         """Let go of the codes file."""
         if self._file is not None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -144,8 +145,9 @@ class MIHIndex:
         limit = self.n_bits if radius is None else check_radius(radius, n_bits=self.n_bits)
         check_padding(len(queries), k, len(self))
         mask, tables, codes = self._ready(len(queries), mask)
+        scan = partial(search_checked, n_bits=self.n_bits, radius=limit, backend=self._flat.backend)
         if tables is None:
-            return self._flat.search(queries, k, mask=mask, radius=radius)
+            return scan(codes, queries, k, mask=mask)
         hits = Hits(np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int64))
         stats = np.zeros((len(queries), 4), np.int64)
         inside = None if mask is None else mask[: tables.count]
@@ -156,20 +158,13 @@ class MIHIndex:
         if probed.all() and len(codes) == tables.count:
             return hits
         if len(codes) > tables.count and probed.any():
-            rest = search_checked(
-                codes[tables.count :],
-                queries[probed],
-                min(k, len(codes) - tables.count),
-                n_bits=self.n_bits,
-                mask=None if mask is None else mask[tables.count :],
-                radius=limit,
-                backend=self._flat.backend,
-            )
+            outside = None if mask is None else mask[tables.count :]
+            rest = scan(codes[tables.count :], queries[probed], min(k, len(codes) - tables.count), mask=outside)
             hits.distances[probed], hits.rows[probed] = _merge(
                 hits.distances[probed], hits.rows[probed], rest, tables.count
             )
         if not probed.all():
-            scanned = self._flat.search(queries[~probed], k, mask=mask, radius=radius)
+            scanned = scan(codes, queries[~probed], k, mask=mask)
             hits.distances[~probed], hits.rows[~probed] = scanned
         return hits
 
@@ -181,8 +176,9 @@ class MIHIndex:
         queries = check_queries(queries, n_bits=self.n_bits)
         radius = check_radius(radius, n_bits=self.n_bits)
         mask, tables, codes = self._ready(len(queries), mask)
+        scan = partial(range_search_checked, n_bits=self.n_bits, backend=self._flat.backend)
         if tables is None:
-            return self._flat.range_search(queries, radius, mask=mask)
+            return scan(codes, queries, radius, mask=mask)
         stats = np.zeros((len(queries), 4), np.int64)
         inside = None if mask is None else mask[: tables.count]
 
@@ -197,17 +193,10 @@ class MIHIndex:
         self.last = _stats(stats)
         if len(codes) > tables.count and probed.any():
             outside = None if mask is None else mask[tables.count :]
-            rest = range_search_checked(
-                codes[tables.count :],
-                queries[probed],
-                radius,
-                n_bits=self.n_bits,
-                mask=outside,
-                backend=self._flat.backend,
-            )
+            rest = scan(codes[tables.count :], queries[probed], radius, mask=outside)
             found.append(_triples(rest._replace(rows=rest.rows + tables.count), np.flatnonzero(probed)))
         if not probed.all():
-            scanned = self._flat.range_search(queries[~probed], radius, mask=mask)
+            scanned = scan(codes, queries[~probed], radius, mask=mask)
             found.append(_triples(scanned, np.flatnonzero(~probed)))
         query, near, rows = (np.concatenate(parts) for parts in zip(*found))
         order = np.lexsort((rows, near, query))
@@ -265,27 +254,29 @@ class MIHIndex:
         self._flat.verify()
 
     def _ready(self, queries: int, mask: Mask | None) -> tuple[Mask | None, Tables | None, Codes]:
-        """The checked mask, the tables if they are to be used, and the codes as they are now."""
+        """The checked mask, the tables if they are to be used, and the codes as they are now.
+
+        All that follows is about these codes, whatever another thread adds meanwhile.
+        """
+        codes = self.codes
         if mask is not None:
-            mask = check_mask(mask, len(self))
+            mask = check_mask(mask, len(codes))
         reason, tables = "", self._tables
-        if self._small(tables):
+        if _small(tables, codes):
             reason = self._why_no_tables()
             if not reason and queries:
                 with self._lock:
-                    if self._small(self._tables):  # no other thread has built them meanwhile
-                        self._tables = make_tables(self.codes, n_bits=self.n_bits)
+                    if _small(self._tables, codes):  # no other thread has built them meanwhile
+                        self._tables = make_tables(codes, n_bits=self.n_bits)
                 tables = self._tables
         elif not native.available():
             reason = _NO_EXTENSION
+        if not reason and tables is not None and tables.count > len(codes):
+            reason = "the tables hold codes that were added during the search"
         if not reason and mask is not None and np.count_nonzero(mask) * _SELECTIVE < len(mask):
             reason = "the mask selects few rows"
         self.last = MIHStats(queries, queries, reason=reason)
-        return mask, None if reason or not queries else tables, self.codes
-
-    def _small(self, tables: Tables | None) -> bool:
-        """Whether the tables lack so many of the codes that they are to be made again."""
-        return tables is None or 2 * (len(self) - tables.count) > tables.count
+        return mask, None if reason or not queries else tables, codes
 
     def _why_no_tables(self) -> str:
         if not native.available():
@@ -317,6 +308,11 @@ class MIHIndex:
             raise CorruptError(
                 f"the tables of the index cannot be used ({error}); build it again from its codes and save it"
             ) from error
+
+
+def _small(tables: Tables | None, codes: Codes) -> bool:
+    """Whether the tables lack so many of the codes that they are to be made again."""
+    return tables is None or 2 * (len(codes) - tables.count) > tables.count
 
 
 _Triples = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]

@@ -16,7 +16,7 @@ import pytest
 
 import hashret
 from hashret.collection import Collection, _compact, _transfer
-from hashret.errors import CodeError, InputError, LockedError, MismatchError, StorageError, UnknownIdError
+from hashret.errors import CodeError, CorruptError, InputError, LockedError, MismatchError, StorageError, UnknownIdError
 
 
 def test_add_get_search_in_the_order_of_insertion(path, codes, nearest):
@@ -251,6 +251,23 @@ def test_what_is_read_of_a_snapshot_from_end_to_end_is_one_state(path, codes):
             with pytest.raises(StorageError, match="was refreshed while it was read"):
                 list(ids)
             assert list(snapshot) == list(range(60_000, 140_000))
+
+
+def test_a_snapshot_whose_refresh_failed_does_not_pass_for_an_empty_collection(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100))
+        with collection.snapshot() as snapshot:
+            collection.delete(range(50))
+            collection.compact()
+            held = next(path.glob("codes-*.bin"))
+            away = held.rename(path / "away")
+            with pytest.raises(CorruptError, match="restore it from a backup"):
+                snapshot.refresh()
+            for read in (lambda: len(snapshot), lambda: list(snapshot), lambda: snapshot.search(codes(1), k=1)):
+                with pytest.raises(StorageError, match="could not be refreshed"):
+                    read()
+            away.rename(held)
+            assert snapshot.refresh() and len(snapshot) == 50
 
 
 def test_an_export_of_a_snapshot_keeps_a_refresh_waiting(path, codes, tmp_path, monkeypatch):

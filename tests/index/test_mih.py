@@ -147,6 +147,34 @@ def test_codes_that_were_added_later(monkeypatch):
 
 
 @needs_native
+@pytest.mark.parametrize("late", [10, 4000])
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize(
+    "search", [lambda i, q, m: i.search(q, 20, mask=m), lambda i, q, m: i.range_search(q, 9, mask=m)]
+)
+def test_codes_that_come_during_a_search_are_no_part_of_it(always_probe, monkeypatch, late, made, search):
+    """A mask is of the codes that were there; another thread's, and the tables that it makes, come after it."""
+    codes, queries = clustered(np.random.default_rng(5), 3000 + late, 64)
+    index, flat = both(codes[:3000], 64)
+    if made:
+        index.build()
+    mask, check = np.ones(3000, bool), mih.check_mask
+    expected = search(flat, queries, mask)
+
+    def checked_and_then_added(mask, count):
+        monkeypatch.setattr(mih, "check_mask", check)
+        mask = check(mask, count)
+        index.add(codes[3000:])
+        index.search(queries, 1)  # makes the tables anew where many were added
+        return mask
+
+    monkeypatch.setattr(mih, "check_mask", checked_and_then_added)
+    for got, want in zip(search(index, queries, mask), expected):
+        np.testing.assert_array_equal(got, want)
+    assert len(index) == 3000 + late
+
+
+@needs_native
 def test_threads_that_search_first_together_build_the_tables_once(monkeypatch):
     index, built = MIHIndex(64), []
     index.add(np.random.default_rng(0).integers(0, 256, (200_000, 8), dtype=np.uint8))
