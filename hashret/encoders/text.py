@@ -61,12 +61,6 @@ class TextEncoder(Encoder):
         self.max_length = min(config.max_length, positions - reserved)
         self._first_trained = self._cut(config)
         own_pool = model.config.model_type in _END_OF_TEXT_POOLING
-        self.has_class_token = not own_pool
-        if own_pool and config.pool.startswith("first"):
-            raise ConfigError(
-                f"{config.name!r} reads from left to right, and its first token is the same for every text; its pool "
-                f'can be "model" or "mean"'
-            )
         self._pool: Pool = "mean" if config.pool == "model" and not own_pool else config.pool
         width = int(model.config.hidden_size)
         self.width = 2 * width if config.pool == "first+mean" else width
@@ -96,7 +90,7 @@ class TextEncoder(Encoder):
             architecture = _text_half(config.name, offline=True)
             model = transformers.AutoModel.from_config(architecture)
             tokenizer = transformers.AutoTokenizer.from_pretrained(config.name, local_files_only=True)
-            return cls(config, model, tokenizer, Origin("none", "random"))._whole()
+            return cls(config, model, tokenizer, Origin("none", "random"))._checked()
         (model, tokenizer), origin = load_pretrained(
             config,
             "text",
@@ -104,7 +98,7 @@ class TextEncoder(Encoder):
             from_hub=lambda name, cache_only: _load(name, offline=cache_only),
             from_package=from_package,
         )
-        return cls(config, model, tokenizer, origin, prefix_text)._whole()
+        return cls(config, model, tokenizer, origin, prefix_text)._checked()
 
     # --- what items become
 
@@ -219,27 +213,52 @@ class TextEncoder(Encoder):
         return 0 if config.train_blocks == -1 else len(layers) - config.train_blocks
 
     @torch.no_grad()
-    def _whole(self) -> TextEncoder:
-        """Itself; a model that does more than its embeddings and layers is refused, which cut apart is another one."""
+    def _checked(self) -> TextEncoder:
+        """Itself, where the model does what the configuration takes for granted; a saved one did when it was built.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        self.model.eval()
+        self.has_class_token = self._first_token_sees_all()
+        if self.config.pool.startswith("first") and not self.has_class_token:
+            raise ConfigError(
+                f"{self.config.name!r} reads from left to right, and its first token knows nothing of the others; its "
+                f'pool can be "model" or "mean"'
+            )
+        if not self._layers_are_all():
+            raise ConfigError(
+                f"the layers of {self.config.name!r} cannot be trained: {type(self.model).__name__} does more than its "
+                f"embeddings and layers; use train_blocks=0"
+            )
+        return self
+
+    def _first_token_sees_all(self) -> bool:
+        """Whether what follows the first token changes what becomes of it."""
+        ids = torch.tensor([[3, 4, 5], [3, 5, 4]]) % int(self.model.config.vocab_size)
+        try:
+            first = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[:, 0]
+        except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise ConfigError(
+                f"{self.config.name!r} cannot encode texts here: {type(self.model).__name__} makes no features of "
+                f"token numbers alone ({error})"
+            ) from error
+        return not torch.allclose(first[0], first[1], rtol=1e-4, atol=1e-6)
+
+    def _layers_are_all(self) -> bool:
+        """Whether embeddings and layers, run one after the other, are the whole model, if layers are to be trained."""
         layers = _layers(self.model)
         if self._first_trained is None or layers is None:
-            return self
-        self.model.eval()
+            return True
         padding = self.tokenizer.pad_token_id or 0
         ids = torch.tensor([[3, 4, 5, 6], [6, 5, 4, padding]]) % int(self.model.config.vocab_size)
         mask = torch.tensor([[True] * 4, [True] * 3 + [False]])
         try:
             whole = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state[mask]
             parts = _run(layers, self.model.embeddings(input_ids=ids), mask)[mask]
-            same = torch.allclose(parts, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
         except (TypeError, RuntimeError, IndexError, AttributeError):
-            same = False
-        if not same:
-            raise ConfigError(
-                f"the layers of {self.config.name!r} cannot be trained: {type(self.model).__name__} does more than its "
-                f"embeddings and layers; use train_blocks=0"
-            )
-        return self
+            return False
+        return torch.allclose(parts, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
 
     def _finish(self, hidden: Tensor, mask: Tensor, own: Tensor | None) -> Encoded:
         if self._pool == "model" and own is not None:

@@ -115,8 +115,30 @@ def test_text_half_of_clip(tmp_path, bert_folder, captions):
         build_encoder(EncoderConfig(kind="text", name=str(tmp_path / "clip"), train_blocks=1))
     assert not encoder.has_class_token  # each token sees those before it alone
     for pool in ("first", "first+mean"):
-        with pytest.raises(ConfigError, match='the same for every text; its pool can be "model" or "mean"'):
+        with pytest.raises(ConfigError, match='knows nothing of the others; its pool can be "model" or "mean"'):
             build_encoder(EncoderConfig(kind="text", name=str(tmp_path / "clip"), pool=pool))
+
+
+def test_a_model_that_reads_from_left_to_right_has_no_class_token(tmp_path, bert_folder):
+    from transformers import AutoTokenizer, GPT2Config
+
+    GPT2Config(vocab_size=60, n_positions=24, n_embd=16, n_layer=2, n_head=2).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(bert_folder).save_pretrained(tmp_path)
+    of_folder = {"kind": "text", "name": str(tmp_path), "weights": "none"}
+    encoder = build_encoder(EncoderConfig(**of_folder))
+    assert encoder(encoder.prepare(["a dog", "a cat on a mat"])).pooled.shape == (2, 16)
+    assert not encoder.has_class_token
+    with pytest.raises(ConfigError, match=r"reads from left to right.*its pool can be"):
+        build_encoder(EncoderConfig(**of_folder, pool="first"))
+
+
+def test_a_model_that_needs_more_than_tokens_is_refused(tmp_path, bert_folder):
+    from transformers import AutoTokenizer, T5Config
+
+    T5Config(vocab_size=60, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(bert_folder).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="T5Model makes no features of token numbers alone"):
+        build_encoder(EncoderConfig(kind="text", name=str(tmp_path), weights="none"))
 
 
 @pytest.mark.parametrize("place", ["folder", "weights", "random", "hub"])
