@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from _search_report import READING
 
 import hashret
 from hashret import kernels
@@ -60,7 +61,7 @@ def exact_peers(codes: Any, n_bits: int, *, levels: tuple[str, ...], others: boo
         rest = second.submit(np.bitwise_or.reduce, words[half:])
         return np.bitwise_or.reduce(words[:half]) | rest.result()
 
-    yield Peer("reading the codes", read, exact=False, alone=True)
+    yield Peer(READING, read, exact=False, alone=True)
     if available("faiss"):
         import faiss
 

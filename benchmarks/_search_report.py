@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from hashret._lazy import available
 
+READING = "reading the codes"
 FAISS = ("faiss flat (heap)", "faiss flat (counting)")
 
 MIH_BYTES = 25  # a code at most, at 10^7 codes of 64 bits
@@ -19,7 +20,7 @@ class Bar(NamedTuple):
     Attributes:
         what: in words.
         name: the contestant.
-        against: what its time is compared with: FAISS, others (the best of them), or its own with one thread.
+        against: what its time is compared with, in the same cell: the best of these.
         when: conditions on the cell.
         bars: at 64, 128, 256 bits: the least ratio (time of the others over its own), or the largest time over theirs;
             0 where there is none, and the figure only says what the machine can do.
@@ -35,7 +36,8 @@ class Bar(NamedTuple):
 
 
 ONE, TWO = {"batch": (1,), "threads": (1,)}, {"batch": (1,), "threads": (2,)}
-OWN = ("itself with one thread",)
+ALONE = ", 1 thread"
+"""Names a contestant that keeps to one thread in a cell of several."""
 BARS = (
     Bar("batch of 1,000, 1 thread", "native", FAISS, {"batch": (1000,), "threads": (1,), "n": LARGE}, (25, 14, 11)),
     Bar("the same, AVX2", "native avx2", FAISS, {"batch": (1000,), "threads": (1,), "n": LARGE}, (10, 5, 4.5)),
@@ -43,9 +45,9 @@ BARS = (
     Bar("one query, 1 thread", "native", FAISS, {**ONE, "n": SMALL}, (3.2, 1.5, 1.3)),
     Bar("one query, 2 threads", "native", FAISS, {**TWO, "n": SMALL}, (6, 2.8, 2.2)),
     Bar("one query, MIH", "mih", FAISS, {**ONE, "n": (10**7,), "data": ("clustered",)}, (100, 60, 40)),
-    Bar("one query, 2 threads over 1", "native", OWN, {**TWO, "n": LARGE}, (1.8, 1.8, 1.8)),
-    Bar("reading (numpy), 2 threads over 1", "reading the codes", OWN, {**TWO, "n": (10**7,)}, (0, 0, 0)),
-    Bar("one query: time over reading", "native", ("reading the codes",), {**ONE, "n": LARGE}, (1.2, 1.2, 1.2), True),
+    Bar("one query, 2 threads over 1", "native", ("native" + ALONE,), {**TWO, "n": LARGE}, (1.8, 1.8, 1.8)),
+    Bar("reading (numpy), 2 threads over 1", READING, (READING + ALONE,), {**TWO, "n": LARGE}, (0, 0, 0)),
+    Bar("one query: time over reading", "native", (READING,), {**ONE, "n": LARGE}, (1.2, 1.2, 1.2), True),
     Bar("mask of 1 %: time over none", "native, masked", ("native",), {**ONE, "n": SMALL}, (1, 1, 1), True),
     Bar("auto over better, 1 query", "auto", ("native", "mih"), {**ONE, "n": LARGE}, (1.15, 1.15, 1.15), True),
     Bar("auto over better, 1,000", "auto", ("native", "mih"), {"batch": (1000,), "threads": (1,)}, (1.15,) * 3, True),
@@ -77,8 +79,7 @@ def write_report(state: dict[str, Any], out: Path, *, there: int, wanted: int) -
         "the timed ones; times are medians in ms a query. A ratio is the time of the better setting of FAISS",
         "IndexBinaryFlat over that of the contestant; in brackets the ratio of the best runs, which a busy machine",
         "disturbs less (a fast contestant has more runs to be lucky in). `load` is the machine's load when a row",
-        "began. Bars that are upper limits give the contestant's time over that of what it is compared with. Two",
-        "threads are compared with one thread of the same run only.",
+        "began. Bars that are upper limits give the contestant's time over that of what it is compared with.",
         "",
         *(f"* {key}: {value}" for key, value in machine.items()),
         f"* complete: {'yes' if there == wanted else f'no, {there} of {wanted} cells are there'}",
@@ -122,17 +123,17 @@ def bar_rows(cells: list[dict[str, Any]]) -> list[str]:
             shown = []
             for n_bits, least in zip((64, 128, 256), bar.bars):
                 cell = next((c for c in fitting if (c["data"], c["n"], c["bits"]) == (data, count, n_bits)), None)
-                shown.append(verdict(bar, cell, cells, least) if cell else "-")
+                shown.append(verdict(bar, cell, least) if cell else "-")
             rows.append(f"| {bar.what} | {count:,} | {data} | " + " | ".join(shown) + " |")
     return rows + mih_rows(cells)
 
 
-def verdict(bar: Bar, cell: dict[str, Any], cells: list[dict[str, Any]], least: float) -> str:
+def verdict(bar: Bar, cell: dict[str, Any], least: float) -> str:
     """Measured by medians (by best runs), the bar, and whether it is met."""
-    got, best = (measured(bar, cell, cells, which) for which in ("median_ms", "best_ms"))
+    got, best = (measured(bar, cell, which) for which in ("median_ms", "best_ms"))
     if got is None or best is None:
         return "-"
-    digits = 2 if bar.most or bar.against == OWN else 1
+    digits = 2 if least < 2 else 1
     shown = f"{got:.{digits}f}x ({best:.{digits}f}x)"
     if not least:
         return shown
@@ -140,14 +141,9 @@ def verdict(bar: Bar, cell: dict[str, Any], cells: list[dict[str, Any]], least: 
     return f"{shown} {'<=' if bar.most else '>='} {least}x: {'met' if met else '**missed**'}"
 
 
-def measured(bar: Bar, cell: dict[str, Any], cells: list[dict[str, Any]], which: str) -> float | None:
+def measured(bar: Bar, cell: dict[str, Any], which: str) -> float | None:
     """What a bar speaks of, in one cell."""
-    other, names = cell["peers"], bar.against
-    if bar.against == OWN:
-        same = ("data", "n", "bits", "k", "batch", "run")  # of another run the neighbours were others
-        alone = [c for c in cells if c["threads"] == 1 and all(c.get(key) == cell.get(key) for key in same)]
-        other, names = (alone[0]["peers"] if alone else {}), (bar.name,)
-    times = [other[name][which] for name in names if name in other]
+    times = [cell["peers"][name][which] for name in bar.against if name in cell["peers"]]
     if not times:
         return None
     ratio_ = min(times) / cell["peers"][bar.name][which]
