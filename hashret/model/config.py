@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from hashret.encoders import EncoderConfig
 from hashret.errors import ConfigError
@@ -34,6 +34,24 @@ class HeadConfig:
             raise ConfigError("a hash head needs hidden >= 1, 0 <= dropout < 1 and 0 <= input_dropout < 1")
         if any(later <= earlier for earlier, later in zip((0, *self.own), self.own)):
             raise ConfigError(f"the prefixes of a hash head with layers of their own must ascend, unlike {self.own}")
+
+
+def check_read(part: type, config: HeadConfig | RerankerConfig, where: str) -> None:
+    """Refuse what is set and never read: whoever sets it expects it to matter.
+
+    Args:
+        part: the class that ``config.kind`` names; its ``reads`` are the keys that it reads, None: all.
+        config: what the configuration says.
+        where: the part's place in it, for the message.
+
+    Raises:
+        ConfigError: a key that the part does not read differs from its default.
+    """
+    reads = getattr(part, "reads", None)
+    for key in fields(config):
+        given = getattr(config, key.name)
+        if reads is not None and key.name not in {"kind", *reads} and given != key.default:
+            raise ConfigError(f"{where}: kind {config.kind!r} does not read {key.name}, which is {given}; leave it out")
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from hashret.codes import pack
 from hashret.encoders import Encoded, Encoder, build_encoder
 from hashret.errors import ConfigError, InputError
 from hashret.model import storage
-from hashret.model.config import MixerConfig, ModelConfig
+from hashret.model.config import MixerConfig, ModelConfig, check_read
 from hashret.model.devices import pick_device
+from hashret.model.heads import HEADS
 from hashret.model.mixers import SelfMixer
 from hashret.model.outputs import TowerOutput
 from hashret.model.rerankers import RERANKERS, Reranker
@@ -68,6 +69,10 @@ class CrossModalHasher(nn.Module):
         counts = [sum(mixer.shared for mixer in config.towers[modality].mixers) for modality in ("image", "text")]
         if counts[0] != counts[1]:
             raise ConfigError(f"the towers share mixers, and have {counts[0]} and {counts[1]} with shared: true")
+        for modality, tower in config.towers.items():
+            check_read(HEADS.load(tower.head.kind), tower.head, f"model.towers.{modality}.head")
+        if config.reranker is not None:
+            check_read(RERANKERS.load(config.reranker.kind), config.reranker, "model.reranker")
         encoders = {modality: build_encoder(tower.encoder) for modality, tower in config.towers.items()}
         for modality, tower in config.towers.items():
             if tower.pooler.startswith("first") and not encoders[modality].has_class_token:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,8 @@ HEADS = Registry(
 
 class LinearHead(nn.Module):
     """W x + b, normalised by running statistics where ``batch_norm`` is set."""
+
+    reads: ClassVar[tuple[str, ...] | None] = ("batch_norm",)
 
     def __init__(self, config: HeadConfig, *, width: int, n_bits: int) -> None:
         super().__init__()
@@ -32,6 +36,8 @@ class ResidualHead(LinearHead):
 
     With ``own`` the first bits have an MLP of their own, and the others another.
     """
+
+    reads = None
 
     def __init__(self, config: HeadConfig, *, width: int, n_bits: int) -> None:
         super().__init__(config, width=width, n_bits=n_bits)

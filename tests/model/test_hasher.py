@@ -262,6 +262,13 @@ def test_wrong_arguments_are_said(make, call, error, said):
         ({"n_bits": 0}, "at least 1 bit"),
         ({"code_lengths": [64]}, "code_lengths"),
         ({"towers": {}}, "image and text"),
+        (
+            {"tower": {"head": {"kind": "linear", "hidden": 64}}},
+            r"image\.head: kind 'linear' does not read hidden, which",
+        ),
+        ({"tower": {"head": {"kind": "linear", "own": [8]}}}, "does not read own"),
+        ({"reranker": {"kind": "graph", "layers": 3}}, "reranker: kind 'graph' does not read layers, which is 3"),
+        ({"reranker": {"kind": "fusion", "sharpness": 4.0}}, "kind 'fusion' does not read sharpness"),
     ],
 )
 def test_wrong_configurations_are_said(make, model, said):

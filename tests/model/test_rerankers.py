@@ -21,12 +21,13 @@ from hashret.model.rescoring import project_all, score_pairs
 KINDS = RERANKERS.names()
 WIDTHS = {"image": 10, "text": 6}
 N_BITS = 16
+SMALL = {"fusion": {"heads": 2, "ffn": 12}, "graph": {"similarity_width": 8}}
 
 
 def reranker(kind: str, **options: Any) -> Reranker:
     """A small one in evaluation mode that says something, as after training."""
     torch.manual_seed(3)
-    config = RerankerConfig(kind, **{"width": 8, "heads": 2, "ffn": 12, "similarity_width": 8, **options})
+    config = RerankerConfig(kind, **{"width": 8, **SMALL[kind], **options})
     made = RERANKERS.load(kind)(config, widths=WIDTHS, n_bits=N_BITS).eval()
     torch.nn.init.normal_(made.read.weight)
     return made
@@ -266,7 +267,7 @@ def outputs_of(hasher: CrossModalHasher, modality: str) -> TowerOutput:
 
 
 def small(kind: str) -> dict[str, Any]:
-    return {"kind": kind, "width": 8, "heads": 2, "ffn": 12, "similarity_width": 8}
+    return {"kind": kind, "width": 8, **SMALL[kind]}
 
 
 def speaking(hasher: CrossModalHasher) -> CrossModalHasher:

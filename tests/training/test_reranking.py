@@ -48,8 +48,8 @@ def pairs() -> PairFeatures:
 def model(kind: str | None, *, output: str = "tokens") -> CrossModalHasher:
     encoder = {"kind": "features", "name": "own", "width": 12, "output": output}
     towers = {m: {"encoder": {**encoder, "modality": m}, "head": {"hidden": 8}} for m in ("image", "text")}
-    sizes = {"width": 16, "layers": 1, "heads": 2, "ffn": 16, "similarity_width": 16, "dropout": 0.0}
-    reranker = None if kind is None else {"kind": kind, **sizes}
+    sizes = {"fusion": {"layers": 1, "heads": 2, "ffn": 16}, "graph": {"similarity_width": 16}}
+    reranker = None if kind is None else {"kind": kind, "width": 16, "dropout": 0.0, **sizes[kind]}
     torch.manual_seed(0)
     return CrossModalHasher.build(build(ModelConfig, {"n_bits": 24, "towers": towers, "reranker": reranker}))
 

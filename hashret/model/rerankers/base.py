@@ -7,7 +7,7 @@ float vectors of the model do; what it learns is added to that.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,13 +45,15 @@ class Reranker(nn.Module):
     """Base: ``forward(image, text)`` gives the logits that P row-aligned pairs match.
 
     A tower that works on pooled features alone has no tokens: its pooled vector stands for them as the one token of
-    its item. A subclass writes ``evidence``.
+    its item. A subclass writes ``evidence``, and names what it reads of the configuration.
 
     Args:
         config: the sizes.
         widths: of tokens (or of pooled vectors in their place), by modality.
         n_bits: length of a whole code.
     """
+
+    reads: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(self, config: RerankerConfig, *, widths: Mapping[str, int], n_bits: int) -> None:
         super().__init__()

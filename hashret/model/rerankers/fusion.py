@@ -50,6 +50,8 @@ class FusionReranker(Reranker):
     et al. (TCL), CVPR 2022, sec. 3; one logit where they have two classes, which is the same model.
     """
 
+    reads = ("width", "layers", "heads", "ffn", "dropout")
+
     def __init__(self, config: RerankerConfig, *, widths: Mapping[str, int], n_bits: int) -> None:
         super().__init__(config, widths=widths, n_bits=n_bits)
         self.first = nn.Parameter(torch.randn(config.width) * 0.02)

@@ -77,6 +77,8 @@ class GraphReranker(Reranker):
     whose whole is a pooling of the tokens where here it is the float vector.
     """
 
+    reads = ("width", "steps", "similarity_width", "sharpness", "dropout")
+
     def __init__(self, config: RerankerConfig, *, widths: Mapping[str, int], n_bits: int) -> None:
         super().__init__(config, widths=widths, n_bits=n_bits)
         self.whole = Similarity(n_bits, config.similarity_width)
