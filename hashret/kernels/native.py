@@ -1,7 +1,7 @@
 """The back end in C: an optional extension that the build makes where there is a compiler.
 
 A few queries are answered by a scan of the codes, many by a bit-sliced kernel that turns blocks of rows into bit planes
-as it goes, so no second copy of the codes is kept. The instructions (scalar, AVX2, AVX-512, VPOPCNTDQ, NEON) are
+as it goes, so no second copy of the codes is kept. The instructions (scalar, SSE2, AVX2, AVX-512, VPOPCNTDQ, NEON) are
 chosen when the extension is loaded; the environment variable HASHRET_SIMD or ``use_level`` forces others. The method
 is described in ``csrc/level.inc``. Must not know of indexes or files.
 

@@ -273,6 +273,19 @@ def test_damaged_tables_are_an_error_and_not_a_crash(tmp_path):
         mih_tables.open_payload(_stored(mih_tables_file[:-8], 40_000))
 
 
+@needs_native
+@pytest.mark.parametrize("first", [-1, 57, 2**31 - 1])
+def test_a_table_of_bits_that_codes_do_not_have_is_refused(first):
+    codes, starts, ids = np.zeros((4, 8), np.uint8), np.empty(257, np.uint32), np.empty(4, np.uint32)
+    with pytest.raises(ValueError, match="does not fit"):
+        native.extension().mih_build(codes, 8, first, 8, starts, ids)
+    with pytest.raises(ValueError, match="do not fit"):
+        native.extension().mih_search(
+            codes, codes, 1, None, 64, 64, ((first, 8, starts, ids),), (1.0, 1.0, 1.0), 1,
+            np.empty((4, 1), np.int32), np.empty((4, 1), np.int64), np.zeros((4, 4), np.int64),
+        )  # fmt: skip
+
+
 def _stored(payload, count):
     from hashret.index.storage import StoredIndex
 

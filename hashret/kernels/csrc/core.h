@@ -128,8 +128,14 @@ HR_INLINE void hr_scan_rows(const uint8_t *rows, size_t from, size_t to, size_t 
 #define HR_TILE 1024 /* queries at most for a block; with AVX-512 576 KB are kept of them at 256 bits */
 #define HR_START 12  /* a query laid out is so many words of start values, and then one for each unit */
 
-/* Codes of so many words are the usual ones, and are transposed two words at a time. */
+/* Codes of so many words, the usual ones beside one, are transposed two words at a time, and are given up early. */
 HR_INLINE int hr_in_pairs(size_t words) { return words == 2 || words == 4; }
+
+/* Half of the bits of a far row differ by 32 +- 4 or 64 +- 6 at 128 and 256 bits. Below these distances (3 deviations
+ * less) most blocks have no row that could still be near after their first half, and above almost all have. With at most
+ * half of its bits the highest bit of a start value is set, which the kernel relies on. */
+enum { HR_EARLY_128 = 20, HR_EARLY_256 = 47 };
+_Static_assert(HR_EARLY_128 <= 64 && HR_EARLY_256 <= 128, "of more, a carry of the first half alone would not say far");
 
 typedef struct {
     const char *name;
@@ -196,7 +202,7 @@ HR_INLINE uint32_t hr_steps(uint32_t n_bits) { /* of the start value: the power 
     while ((1u << steps) < n_bits) steps++;
     return steps;
 }
-HR_INLINE uint32_t hr_kept(uint32_t steps) { return 5 + 2 * (steps - 6); } /* vectors a query between passes */
+HR_INLINE uint32_t hr_kept(uint32_t steps) { return 5 + 2 * (steps - 6); } /* vectors a query between passes; see SUM */
 HR_INLINE size_t hr_scratch_bytes(const hr_level *level, uint32_t n_bits, size_t n_queries) {
     size_t planes_of_two_words = 128, tables_of_one = 256;
     return (planes_of_two_words + tables_of_one + n_queries * hr_kept(hr_steps(n_bits))) * (level->lanes / 8);

@@ -59,7 +59,10 @@ HR_INLINE const uint8_t *column(const uint8_t *rows, size_t n, size_t words, siz
     return stage;
 }
 
-/* 128 bits without intrinsics: NEON on ARM, SSE2 on x86 (where it serves to test this code). */
+/* 128 bits without intrinsics: NEON on ARM, SSE2 on the x86 that has nothing wider. */
+#if defined(HR_X86)
+HR_TARGET("popcnt")
+#endif
 #define NAME(x) x##_128
 #define V_BYTES 16
 typedef uint64_t vector_128 __attribute__((vector_size(16), may_alias));
@@ -75,7 +78,6 @@ typedef uint64_t vector_128 __attribute__((vector_size(16), may_alias));
 #define V_ANDNOT(a, b) (~(a) & (b))
 HR_INLINE int any_128(V a) { return (a[0] | a[1]) != 0; }
 #define V_ANY(a) any_128(a)
-#define scan_128 scan_plain
 static void transpose_128(const uint8_t *rows, size_t words, size_t from, size_t to, uint8_t *planes,
                           uint8_t *stage) {
     for (size_t w = from; w < to; w++, planes += 64 * V_BYTES) {
@@ -86,6 +88,9 @@ static void transpose_128(const uint8_t *rows, size_t words, size_t from, size_t
 }
 #include "level.inc"
 #include "level_undef.inc"
+#if defined(HR_X86)
+HR_TARGET_END
+#endif
 
 #endif
 
@@ -146,7 +151,7 @@ size_t (*hr_within_limit_now)(const uint8_t *codes, size_t n_bytes, const uint32
                               const uint64_t *query, uint32_t limit, hr_near *near) = within_limit_plain;
 
 void hr_levels_find(void) {
-    hr_n_levels = 0;
+    if (hr_n_levels) return; /* loaded once more, under another name: a level that was chosen stays */
 #if defined(HR_X86)
     __builtin_cpu_init();
     int popcnt = __builtin_cpu_supports("popcnt");
@@ -155,7 +160,7 @@ void hr_levels_find(void) {
         hr_within_limit_now = within_limit_popcnt;
         hr_levels[hr_n_levels++] = &level_sse2;
     }
-    if (popcnt && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) {
+    if (popcnt && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) {
         hr_levels[hr_n_levels++] = &level_avx2;
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {

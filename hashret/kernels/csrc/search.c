@@ -19,7 +19,9 @@ enum {
     SAMPLE = 128,               /* rows of a chunk that tell roughly how many of it a mask selects */
     PICKED = 256,               /* rows by themselves until nearer ones bring the limit down */
 };
-#define TILE_BYTES ((size_t)256 << 20) /* most memory that the selections of a tile take in a thread */
+/* About the most memory that the selections of a tile take in a thread; one query may want more, and a search within a
+ * radius keeps all that it finds. */
+#define TILE_BYTES ((size_t)256 << 20)
 
 typedef struct {
     const hr_request *request;
@@ -28,10 +30,10 @@ typedef struct {
     uint64_t *queries; /* of this tile, in whole words */
     int sliced, columns;
     size_t next_chunk, n_chunks, pick_bytes;
-} job;
+} search_job;
 
 typedef struct {
-    job *job;
+    search_job *job;
     hr_selection *selections;
     uint64_t *layouts;
     uint8_t *scratch, *padded;
@@ -54,13 +56,13 @@ static void copy_rows(const uint8_t *from, size_t n, size_t n_bytes, size_t word
 }
 
 /* Whether so few of the first rows of a chunk are set that the others are worth a look at their bits. */
-static int selective(const job *job, const uint8_t *mask, size_t n, uint64_t *bits) {
+static int selective(const search_job *job, const uint8_t *mask, size_t n, uint64_t *bits) {
     return job->level->bits(mask, n, bits) * job->pick_bytes < 2 * n * job->request->n_bytes;
 }
 
 /* Look at single rows of a chunk, those whose bits are set, for a few queries. */
 static void search_picked(worker *w, const uint8_t *rows, size_t n, const uint64_t *bits, uint64_t first) {
-    const job *job = w->job;
+    const search_job *job = w->job;
     uint32_t picked[CHUNK_ROWS + 2];
     size_t count = 0;
     for (size_t word = 0; word * 64 < n; word++) {
@@ -89,7 +91,7 @@ static void search_picked(worker *w, const uint8_t *rows, size_t n, const uint64
 }
 
 static void search_chunk(worker *w, size_t chunk) {
-    const job *job = w->job;
+    const search_job *job = w->job;
     const hr_request *request = job->request;
     const hr_level *level = job->level;
     size_t words = job->words, first = chunk * CHUNK_ROWS;
@@ -133,7 +135,7 @@ static void search_chunk(worker *w, size_t chunk) {
         const uint8_t *block = rows + row * words * 8;
         if (n - row < lanes) { /* the last block is filled up with rows that the mask leaves out */
             size_t rest = (n - row) * words * 8;
-            uint8_t *full = w->padded + CHUNK_ROWS * words * 8;
+            uint8_t *full = w->padded + (rows == w->padded ? CHUNK_ROWS * words * 8 : 0);
             memcpy(full, block, rest);
             memset(full + rest, 0, lanes * words * 8 - rest);
             block = full;
@@ -143,7 +145,7 @@ static void search_chunk(worker *w, size_t chunk) {
     }
 }
 
-static int worker_open(worker *w, job *job) {
+static int worker_open(worker *w, search_job *job) {
     const hr_request *request = job->request;
     const hr_level *level = job->level;
     w->selections = calloc(job->tile, sizeof *w->selections);
@@ -152,7 +154,7 @@ static int worker_open(worker *w, job *job) {
         if (!hr_selection_open(&w->selections[q], request->n_bits, request->below, request->wanted)) return 0;
     int copies = request->n_bytes != job->words * 8;
     size_t scratch = job->sliced ? (hr_scratch_bytes(level, request->n_bits, job->tile) + 63) / 64 * 64 : job->columns ? SCAN_BYTES : 0;
-    size_t padded = (copies || job->sliced) ? (CHUNK_ROWS + (size_t)level->lanes) * job->words * 8 : 0;
+    size_t padded = ((copies ? CHUNK_ROWS : 0) + (job->sliced ? (size_t)level->lanes : 0)) * job->words * 8;
     size_t layouts = job->sliced ? job->tile * job->stride * 8 : 0;
     if (scratch + padded) {
         w->memory = malloc(scratch + padded + layouts + 64);
@@ -231,7 +233,7 @@ static int deliver(worker *workers, int n_workers, size_t tile, size_t first, hr
     return ok;
 }
 
-static int search_tile(job *job, int threads, size_t first, hr_receive receive, void *context) {
+static int search_tile(search_job *job, int threads, size_t first, hr_receive receive, void *context) {
     worker workers[HR_THREADS];
     memset(workers, 0, sizeof workers);
     job->next_chunk = 0;
@@ -259,7 +261,7 @@ int hr_search(const hr_request *request, hr_receive receive, void *context) {
     if (queries == NULL) return 0;
     int ok = 1;
     for (size_t first = 0; first < request->n_queries && ok; first += most) {
-        job job = {.request = request, .level = level, .words = words, .queries = queries};
+        search_job job = {.request = request, .level = level, .words = words, .queries = queries};
         job.tile = request->n_queries - first < most ? request->n_queries - first : most;
         job.stride = (HR_START + hr_units(request->n_bits) + 7) / 8 * 8;
         job.sliced = level->lanes && job.tile >= level->sliced_from[words > 2 ? 2 : words - 1];
