@@ -37,7 +37,7 @@ def matrix_of(features: ArrayLike, what: str, *, dtype: Any = np.float32, square
             raise TypeError(reason)
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused below
             values = np.ascontiguousarray(given, dtype=dtype)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last: a tensor with a gradient
         raise DataError(f"{what} must be a matrix of real numbers: {error}") from error
     if given.ndim != 2:
         raise DataError(

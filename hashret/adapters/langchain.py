@@ -118,27 +118,32 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
         texts = list(texts)
         if not texts:
             return []
-        if any(given is not None and len(given) != len(texts) for given in (metadatas, ids)):
+        if any(several is not None and len(several) != len(texts) for several in (metadatas, ids)):
             raise InputError(f"{len(texts)} texts need as many metadata and ids")
-        if any(self._text_key in metadata for metadata in metadatas or ()):
+        given = [metadata or {} for metadata in metadatas or [{}] * len(texts)]
+        if any(self._text_key in metadata for metadata in given):
             raise InputError(f"the metadata field {self._text_key!r} is the text's own; choose another text_key")
         names = [id or str(uuid.uuid4()) for id in ids or [None] * len(texts)]
-        stored = [{**metadata, self._text_key: text} for text, metadata in zip(texts, metadatas or [{}] * len(texts))]
+        stored = [{**metadata, self._text_key: text} for text, metadata in zip(texts, given)]
         self.collection.upsert(self._codes(self._embedding.embed_documents(texts)), names, stored)
         return names
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
         """Remove these documents, or all; unknown ids are passed over."""
-        self.collection.delete([id for id in (self.collection if ids is None else ids) if id in self.collection])
+        self.collection.delete(list(self.collection) if ids is None else self._known(ids))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Any]:
         """The documents with these ids; unknown ids are passed over."""
-        items = self.collection.get([id for id in ids if id in self.collection])
+        items = self.collection.get(self._known(ids))
         return [self._document(id, metadata) for id, metadata in zip(items.ids, items.metadata)]
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Any]:
-        """The ``k`` nearest documents; ``filter`` narrows them by metadata."""
+        """The ``k`` nearest documents; ``filter`` narrows them by metadata.
+
+        Raises:
+            InputError: any other option, which would change nothing.
+        """
         return [document for document, _ in self.similarity_search_with_score(query, k, **kwargs)]
 
     def similarity_search_with_score(self, query: str, k: int = 4, **kwargs: Any) -> list[tuple[Any, float]]:
@@ -153,14 +158,26 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
         return lambda distance: 1.0 - distance / self.collection.n_bits
 
     def _search(
-        self, vector: list[float], k: int, *, filter: dict[str, Any] | None = None, **kwargs: Any
+        self, vector: list[float], k: int, *, filter: dict[str, Any] | None = None, **unknown: Any
     ) -> list[tuple[Any, float]]:
+        if unknown:
+            raise InputError(f"a search in this store has no option {min(unknown)!r}; it has k and filter")
         hits = self.collection.search(self._codes([vector]), k, where=filter)
         return [
             (self._document(id, metadata), float(distance))
             for id, distance, metadata in zip(hits.ids[0], hits.distances[0], hits.metadata[0])
             if id is not None
         ]
+
+    def _known(self, ids: Sequence[str]) -> list[str | int]:
+        """The collection's ids among some of documents, which are texts also where the collection's are numbers."""
+        known: list[str | int] = []
+        for id in ids:
+            number = int(id) if id.removeprefix("-").isdecimal() and id.isascii() and len(id) < 20 else None
+            known += (
+                [id] if id in self.collection else [number] if number is not None and number in self.collection else []
+            )
+        return known
 
     def _codes(self, vectors: list[list[float]]) -> np.ndarray:
         array, n_bits = np.asarray(vectors, np.float32), self.collection.n_bits
@@ -176,5 +193,6 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
         rest = dict(metadata or {})
         text = rest.pop(self._text_key, None)
         if text is None:
-            text = next(iter(rest.get("captions") or ()), "")
+            captions = rest.get("captions") or ""
+            text = captions if isinstance(captions, str) else next(iter(captions))
         return documents.Document(id=str(id), page_content=str(text), metadata=rest)

@@ -81,6 +81,8 @@ class SentenceEncoder:
             raise InputError(
                 f"there is no prompt named {prompt_name!r}, since a hashret model has none; give its words as prompt="
             )
+        if isinstance(sentences, bytearray | memoryview):
+            sentences = bytes(sentences)
         single = isinstance(sentences, str | bytes | Path) or not isinstance(sentences, Sequence | np.ndarray)
         single = single or (
             isinstance(sentences, np.ndarray) and sentences.dtype != object and sentences.ndim in (2, 3)

@@ -7,6 +7,7 @@ the work of the encoder of bags.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from hashret.errors import DataError, InputError
 
-_WORD = re.compile(r"\w+", re.UNICODE)
+_WORD = re.compile(r"\w+")
 
 
 class Bags:
@@ -64,4 +65,8 @@ def words_of(item: Any) -> list[str]:
     """
     if not isinstance(item, str):
         raise DataError(f"a bag of words takes strings, and was given {type(item).__name__}: {str(item)[:60]!r}")
-    return _WORD.findall(item.casefold())
+    text = unicodedata.normalize("NFC", item.casefold())
+    if text.isascii():
+        return _WORD.findall(text)
+    # a mark belongs to its letter: the vowels of Hindi are marks, and \w has none of them
+    return "".join(c if c.isalnum() or c == "_" or unicodedata.category(c)[0] == "M" else " " for c in text).split()

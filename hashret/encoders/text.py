@@ -21,7 +21,7 @@ from hashret.data.texts import check_texts
 from hashret.encoders import _torchvision
 from hashret.encoders.base import Encoded, Encoder, EncoderConfig, Pool, masked_mean, pooled_vector, single
 from hashret.encoders.providers import Provider
-from hashret.encoders.weights import Origin, load_pretrained
+from hashret.encoders.weights import Origin, load_pretrained, readable
 from hashret.errors import ConfigError, WeightsError
 
 _torchvision.ready()
@@ -87,9 +87,9 @@ class TextEncoder(Encoder):
                     f'weights="none" builds a text model from the folder of its configuration and tokenizer, and '
                     f"{config.name!r} is no folder"
                 )
-            architecture = _text_half(config.name, offline=True)
-            model = transformers.AutoModel.from_config(architecture)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(config.name, local_files_only=True)
+            with readable(f"the folder {config.name!r} holds no text model's configuration and tokenizer"):
+                model = transformers.AutoModel.from_config(_text_half(config.name, offline=True))
+                tokenizer = transformers.AutoTokenizer.from_pretrained(config.name, local_files_only=True)
             return cls(config, model, tokenizer, Origin("none", "random"))._checked()
         (model, tokenizer), origin = load_pretrained(
             config,

@@ -21,7 +21,8 @@ import re
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ from torch import Tensor
 from hashret._lazy import require
 from hashret.encoders.base import EncoderConfig, Modality
 from hashret.encoders.providers import PROVIDERS, Provider, provider_for
-from hashret.errors import ConfigError, WeightsError
+from hashret.errors import ConfigError, HashretError, WeightsError
 from hashret.registry import nearest
 
 M = TypeVar("M")
@@ -101,7 +102,8 @@ def load_pretrained(
             file = package_file(provider)
             if file is not None:
                 origin = Origin("package", f"{provider.source}, from {provider.package}", provider.licence)
-                return from_package(provider, file), origin
+                with readable(f"the weights of {provider.package} at {str(file)!r} cannot be read", _again(provider)):
+                    return from_package(provider, file), origin
             tried.append(f"the package that carries it is not installed: {provider.install}")
     raise WeightsError(f"no pretrained weights were found for {config.name!r}: {'; '.join(tried)}")
 
@@ -129,6 +131,25 @@ def hub_reachable() -> bool:
     return bool(answers)
 
 
+@contextmanager
+def readable(what: str, remedy: str = "") -> Iterator[None]:
+    """A file that is damaged or of another kind, in a sentence, whichever library met it.
+
+    Args:
+        what: is wrong then.
+        remedy: the end of the sentence.
+
+    Raises:
+        WeightsError: it is; errors that are sentences already pass.
+    """
+    try:
+        yield
+    except HashretError:
+        raise
+    except (OSError, RuntimeError, ValueError, require("safetensors", extra="learn").SafetensorError) as error:
+        raise WeightsError(f"{what} ({_first_line(error)}){remedy}") from error
+
+
 def package_file(provider: Provider) -> Path | None:
     """The provider's file, found without importing its package (which may want more than the weights); or None."""
     try:
@@ -148,13 +169,8 @@ def provider_state(provider: Provider, path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file cannot be read.
     """
-    try:
+    with readable(f"the weights of {provider.package} at {str(path)!r} cannot be read", _again(provider)):
         state = _onnx_state(path) if provider.format == "onnx" else read_state(path)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"the weights of {provider.package} at {str(path)!r} cannot be read ({_first_line(error)}); "
-            f"install the package again: {provider.install}"
-        ) from error
     renamed: dict[str, Tensor] = {}
     for key, tensor in state.items():
         if not key.startswith(provider.drop or ("\0",)):
@@ -217,12 +233,12 @@ def _local_places(name: str, modality: Modality) -> list[Path]:
 
 
 def _local(config: EncoderConfig, path: Path, from_local: Callable[[Path], M]) -> tuple[M, Origin]:
-    try:
+    with readable(f"the weights at {str(path)!r} do not fit {config.name!r}"):
         return from_local(path), Origin("local", str(path))
-    except (ConfigError, WeightsError):
-        raise
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"the weights at {str(path)!r} do not fit {config.name!r}: {_first_line(error)}") from error
+
+
+def _again(provider: Provider) -> str:
+    return f"; install the package again: {provider.install}"
 
 
 def _first_line(error: BaseException) -> str:

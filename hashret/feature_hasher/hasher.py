@@ -23,7 +23,7 @@ from hashret.errors import ConfigError, DataError, InputError, VersionError
 from hashret.evaluation import evaluate_codes
 from hashret.feature_hasher.inputs import Floats, owners_of, pairs_of, shared_labels
 from hashret.feature_hasher.parameters import check_parameters, defaults_of
-from hashret.feature_hasher.storage import Facts, class_of, facts_text, method_of, read_facts, write_facts
+from hashret.feature_hasher.storage import Facts, class_of, facts_file, method_of, read_facts
 from hashret.model import CrossModalHasher, HeadConfig, ModelConfig, TowerConfig
 from hashret.model.devices import pick_device
 from hashret.registry import nearest
@@ -236,12 +236,10 @@ class FeatureHasher:
 
         Raises:
             InputError: ``fit`` was not called.
-            StorageError: it cannot be written, or something else is there.
+            StorageError: it cannot be written, or something else is there; what was there before is unchanged.
         """
-        model, place = self._model(), Path(directory)
-        text = facts_text(Facts(method_of(type(self)), self.get_params(), self.curves_))
-        model.save(place)
-        write_facts(place, text)
+        model = self._model()
+        model.save(directory, beside=facts_file(Facts(method_of(type(self)), self.get_params(), self.curves_)))
 
     @classmethod
     def load(cls, directory: str | Path, *, device: str = "auto") -> Self:
@@ -332,7 +330,8 @@ class FeatureHasher:
     def _head(self, *, labelled: bool) -> HeadConfig:
         dropout, before = (self._chosen(name, labelled=labelled) for name in ("dropout", "input_dropout"))
         settled = () if labelled else self._settled()
-        return HeadConfig(hidden=self.hidden, dropout=dropout, input_dropout=before, own=settled)
+        # a parameter may be a number of numpy, which is not saved as it is
+        return HeadConfig(hidden=int(self.hidden), dropout=float(dropout), input_dropout=float(before), own=settled)
 
     def _chosen(self, name: str, *, labelled: bool) -> float:
         """A parameter, or what is chosen where it is None."""

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hashret._files import write_whole
 from hashret.errors import CorruptError, StorageError, VersionError
 from hashret.registry import Registry
 
@@ -21,10 +20,10 @@ class Facts(NamedTuple):
     curves: list[dict[str, Any]]
 
 
-def facts_text(facts: Facts) -> str:
-    """The file's content."""
+def facts_file(facts: Facts) -> dict[str, str]:
+    """The file's name and content."""
     content = {"format": _FORMAT, **facts._asdict()}
-    return json.dumps(content, indent=1, default=_plain) + "\n"
+    return {_FACTS: json.dumps(content, indent=1, default=_plain) + "\n"}
 
 
 def _plain(value: Any) -> Any:
@@ -32,13 +31,8 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def write_facts(directory: Path, text: str) -> None:
-    """Write what ``facts_text`` gave."""
-    write_whole(directory / _FACTS, text)
-
-
 def read_facts(directory: Path) -> Facts:
-    """What ``write_facts`` wrote.
+    """What ``facts_file`` gave, once it was written.
 
     Raises:
         StorageError: there is no such file.

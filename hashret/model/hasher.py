@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -225,13 +225,17 @@ class CrossModalHasher(nn.Module):
             items = (reranker.project("image", image), reranker.project("text", text))
         return score_pairs(self, *items, image_rows, text_rows, batch_size=batch_size)
 
-    def save(self, directory: str | Path) -> None:
+    def save(self, directory: str | Path, *, beside: Mapping[str, str] | None = None) -> None:
         """Write the whole model, encoders included, into ``directory``; an earlier model there is replaced at once.
 
+        Args:
+            directory: where to.
+            beside: texts by file name that are written with it, all of it or nothing.
+
         Raises:
-            StorageError: it cannot be written.
+            StorageError: it cannot be written, or files of yours are there; what was there before is unchanged.
         """
-        storage.save(self, Path(directory))
+        storage.save(self, Path(directory), beside or {})
 
     @classmethod
     def load(cls, directory: str | Path, *, device: str = "auto") -> CrossModalHasher:

@@ -4,6 +4,7 @@
     model.safetensors    every weight outside the encoders
     image/, text/        the encoders, each as ``hashret.encoders.save_encoder`` writes it
     onnx/                its export, where somebody made one; kept by ``save`` as long as it is of the same codes
+    feature_hasher.json  of a model that a ``FeatureHasher`` made, see ``hashret.feature_hasher.storage``
 
 It is written beside its place and moved there when it is complete; no reader sees a part of it.
 """
@@ -14,6 +15,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _FACTS, _WEIGHTS = "model.json", "model.safetensors"
-_EXPORT = "onnx"  # as in hashret.onnx, which is above
+_EXPORT, _PARAMETERS = "onnx", "feature_hasher.json"  # as in hashret.onnx and hashret.feature_hasher, which are above
 _RERANKER = "reranker."
 _log = logging.getLogger(__name__)
 
@@ -77,14 +79,9 @@ def own_state(hasher: CrossModalHasher) -> dict[str, Tensor]:
     }
 
 
-def save(hasher: CrossModalHasher, directory: Path) -> None:
-    """Write ``hasher`` to ``directory``, in the place of what was there."""
-    if (
-        directory.exists()
-        and not (directory / _FACTS).is_file()
-        and (not directory.is_dir() or any(directory.iterdir()))
-    ):
-        raise StorageError(f"{str(directory)!r} holds something else than a model; give another directory")
+def save(hasher: CrossModalHasher, directory: Path, beside: Mapping[str, str]) -> None:
+    """Write ``hasher`` to ``directory``, in the place of the model that was there, and texts ``beside`` it."""
+    _check_place(directory, known={_FACTS, _WEIGHTS, _EXPORT, _PARAMETERS, *hasher.towers, *beside})
     save_file = require("safetensors.torch", extra="learn").save_file
     try:
         with replacing_directory(directory, what="the model") as part:
@@ -95,7 +92,8 @@ def save(hasher: CrossModalHasher, directory: Path) -> None:
             facts: dict[str, Any] = {"format": FORMAT, "config": plain(hasher.config), "fingerprint": made}
             if hasher.reranker is not None:
                 facts["reranker_fingerprint"] = reranker_fingerprint(hasher)
-            (part / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+            for name, text in {_FACTS: json.dumps(facts, indent=1) + "\n", **beside}.items():
+                (part / name).write_text(text, encoding="utf-8")
             _keep_export(directory / _EXPORT, part / _EXPORT, made)
     except StorageError:
         raise
@@ -105,6 +103,21 @@ def save(hasher: CrossModalHasher, directory: Path) -> None:
                 f"the model {str(directory)!r} cannot be written: {_short(error)}; what was there before is unchanged"
             ) from error
         raise
+
+
+def _check_place(directory: Path, *, known: set[str]) -> None:
+    """Refuse what would take the place of something else than a model."""
+    if not directory.exists():
+        return
+    there = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else [directory.name]
+    if there and not (directory / _FACTS).is_file():
+        raise StorageError(f"{str(directory)!r} holds something else than a model; give another directory")
+    others = [name for name in there if name not in known and not name.startswith(".")]
+    if others:
+        raise StorageError(
+            f"{str(directory)!r} holds {others[0]!r} beside its model, which would be lost with it; move that, or give "
+            "another directory"
+        )
 
 
 def _keep_export(before: Path, after: Path, made: str) -> None:

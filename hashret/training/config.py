@@ -123,8 +123,8 @@ class Stage:
         if not 0 <= self.warmup <= 1:
             raise ConfigError(f"{where}: warmup is a share of the steps, from 0 to 1, and not {self.warmup}")
         rates = self.lr.values() if isinstance(self.lr, dict) else [self.lr]
-        if any(rate < 0 for rate in rates) or self.weight_decay < 0 or self.noise < 0:
-            raise ConfigError(f"{where}: lr, weight_decay and noise cannot be negative")
+        if not all(0 <= size < math.inf for size in (*rates, self.weight_decay, self.noise)):
+            raise ConfigError(f"{where}: lr, weight_decay and noise are finite numbers from 0 on")
         if min(self.beta if isinstance(self.beta, tuple) else (self.beta,)) <= 0:
             raise ConfigError(f"{where}: beta, the steepness of tanh, must be above 0, and is {self.beta}")
         if not 0 <= self.mix <= 1:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 
+import numpy as np
 import pytest
 
+import hashret
 from hashret import Collection, CrossModalHasher
 from hashret.errors import InputError, StorageError
 
@@ -32,6 +34,28 @@ def test_documents_are_found_by_a_models_codes(embeddings, tmp_path):
     store.collection.close()
     with Collection.open(tmp_path / "t.hashret") as collection:
         assert HashretVectorStore(collection, embeddings).get_by_ids(["c"])[0].page_content == "a black bar"
+
+
+def test_options_that_would_change_nothing_are_refused(embeddings):
+    store = HashretVectorStore.from_texts(["a red circle"], embeddings, [None])
+    for option in ({"where": {"n": 1}}, {"filters": {"n": 1}}):
+        with pytest.raises(InputError, match=f"no option '{next(iter(option))}'; it has k and filter"):
+            store.similarity_search("a red circle", **option)
+
+
+def test_items_of_another_program_are_documents_too(embeddings, tmp_path):
+    with Collection.create(tmp_path / "c.hashret", n_bits=32) as collection:
+        codes = hashret.pack(np.asarray(embeddings.embed_documents(["a red circle", "a blue square", "a black bar"])))
+        about = [{"captions": "a red circle"}, {"captions": ["a blue square", "blue"]}, {}]
+        collection.add(codes, [1, -20, 300], about)
+        collection.add(codes[:1], ["1"])
+        store = HashretVectorStore(collection, embeddings)
+        found = {each.id: each.page_content for each in store.similarity_search("a red circle", k=4)}
+        assert found.keys() == {"1", "-20", "300"}
+        documents = store.get_by_ids(["-20", "300", "4", "x", "9" * 30, "²"])
+        assert [each.page_content for each in documents] == ["a blue square", ""]
+        assert store.delete(["300", "1"]) and list(collection) == [1, -20]  # the text "1" comes before the number
+        assert store.get_by_ids(["1"])[0].page_content == "a red circle"
 
 
 class Failing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from hashret.arrays import kind_of, labels_of, matrix_of
 from hashret.errors import DataError
@@ -24,6 +25,11 @@ def test_features_whose_squares_would_be_lost_are_refused(scale: float) -> None:
     assert matrix_of([[scale]], "X", dtype=np.float64, squared=True) == scale
     with pytest.raises(DataError, match="real numbers"):
         matrix_of([[10**400]], "X")
+
+
+def test_a_tensor_that_has_a_gradient_is_refused_with_a_sentence() -> None:
+    with pytest.raises(DataError, match=r"X must be a matrix of real numbers: .*grad"):
+        matrix_of(torch.zeros(2, 2, requires_grad=True), "X")
 
 
 def test_labels_are_one_an_item_or_multi_hot() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from hashret.data.bags import words_of
 from hashret.encoders import EncoderConfig, build_encoder, load_encoder, save_encoder
 from hashret.errors import ConfigError, CorruptError, DataError, InputError
 
@@ -36,6 +37,15 @@ def test_counts_and_the_most_frequent_words_first():
     encoder.fit(["b a", "b c", "c b a"])
     assert encoder.vocabulary == ["b", "a"]
     assert torch.equal(encoder(encoder.prepare(["a a a", "b"])).pooled, torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+
+
+def test_letters_keep_their_marks():
+    assert words_of("Le cafe\u0301 d'été, foo_bar2") == ["le", "caf\u00e9", "d", "été", "foo_bar2"]
+    assert words_of("दिन दान") == ["दिन", "दान"]  # day and donation, which differ by vowels that are marks
+    encoder = bag()
+    encoder.fit(["a café", "a dog"])
+    composed, apart = encoder(encoder.prepare(["caf\u00e9", "cafe\u0301"])).pooled
+    assert torch.equal(composed, apart) and composed.any()
 
 
 def test_bag_saved_and_loaded_gives_the_same(captions, tmp_path):

