@@ -159,4 +159,7 @@ class ModelConfig:
             raise ConfigError(f"a model has the towers image and text, and not {sorted(self.towers)}")
         wrong = [length for length in self.code_lengths if not 1 <= length <= self.n_bits]
         if wrong:
-            raise ConfigError(f"code_lengths must lie between 1 and n_bits = {self.n_bits}, and {wrong} do not")
+            raise ConfigError(
+                f"code_lengths must lie between 1 and n_bits = {self.n_bits}, and {wrong} do not; set both, or give "
+                f"`hashret train` --sweep n_bits={self.n_bits}, which cuts all that is longer"
+            )

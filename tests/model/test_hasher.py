@@ -260,7 +260,7 @@ def test_wrong_arguments_are_said(make, call, error, said):
     ("model", "said"),
     [
         ({"n_bits": 0}, "at least 1 bit"),
-        ({"code_lengths": [64]}, "code_lengths"),
+        ({"code_lengths": [64]}, r"code_lengths must lie .* --sweep n_bits=20, which cuts"),
         ({"towers": {}}, "image and text"),
         (
             {"tower": {"head": {"kind": "linear", "hidden": 64}}},
