@@ -126,7 +126,7 @@ def _fitted(cell: Cell, train: Side) -> Iterator[tuple[int, Any]]:
     if cell.method == CCA_FLOAT:
         images, texts, _ = train.pairs()
         maps = dict(zip(("image", "text"), cca(images.astype(np.float64), texts.astype(np.float64))))
-        width = min(images.shape[1], texts.shape[1])
+        width = maps["image"].weights.shape[1]  # directions without any correlation are left out
         return iter([(width, lambda side, modality: maps[modality](_of(side, modality)).astype(np.float32))])
     method = build(cell.method, n_bits=max(cell.lengths), seed=cell.seed, **dict(cell.options)).fit(*train.pairs())
     relaxed = {"image": method.relaxed_images, "text": method.relaxed_texts}

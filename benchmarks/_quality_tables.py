@@ -78,16 +78,14 @@ def write(out: Path, data: Features, cells: list[dict[str, Any]], *, command: st
     rows = rows_of(cells, data.relevance)
     figure, parts = headers(data.relevance)
     ceilings = {row.method: row for row in rows if row.kind == "float" and row.method in (OWN, "cca-float")}
-    machine = cells[-1]["environment"]
     # cells are kept from run to run, and some were computed where git knows nothing
-    revisions = sorted({str(cell["environment"]["git"]) for cell in cells if cell["environment"]["git"]}) or ["unknown"]
+    revisions = list(dict.fromkeys(str(cell["environment"]["git"] or "unknown") for cell in cells))
+    places = list(dict.fromkeys(_place(cell["environment"]) for cell in cells))
     facts = (
         f"{data.name}, split {split}: {len(data.test.images):,} pictures, {len(data.test.texts):,} texts; learned from "
         f"{len(data.train.images):,} pictures, {len(data.train.texts):,} texts. Features: {data.features}.",
         "Ties count by expectation over their orders. " + _relevance(data.relevance),
-        f"{machine['device']}, Python {machine['python']}, "
-        + ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
-        + f", {machine['threads']} thread(s), revision{'s' * (len(revisions) > 1)} {', '.join(revisions)}.",
+        f"{'; '.join(places)}; revision{'s' * (len(revisions) > 1)} {', '.join(revisions)}.",
     )
     tables = {kind: _table(rows, kind, figure) for kind in KINDS}
     detail = _detail(rows, figure, parts)
@@ -123,6 +121,12 @@ def write(out: Path, data: Features, cells: list[dict[str, Any]], *, command: st
         ),
     )
     return write_whole(stem.with_name(f"{stem.name}.md"), "\n".join(text))
+
+
+def _place(environment: dict[str, Any]) -> str:
+    """Where and with what a cell was computed."""
+    packages = ", ".join(f"{name} {number}" for name, number in environment["packages"].items())
+    return f"{environment['device']}, Python {environment['python']}, {packages}, {environment['threads']} thread(s)"
 
 
 def _table(rows: list[Row], kind: str, figure: str) -> Table:
@@ -170,11 +174,11 @@ def _detail(rows: list[Row], figure: str, parts: list[str]) -> Table:
 
 
 def _plot(rows: list[Row], kind: str, figure: str, ceilings: dict[str, Row], chance: float | None) -> Plot:
-    methods: dict[str, dict[float, float]] = {}
+    methods: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         if row.kind == kind and row.method != "random":
-            methods.setdefault(row.method, {})[float(row.n_bytes)] = row.value
-    order = sorted(methods, key=lambda method: (method != OWN, -max(methods[method].values())))
+            methods.setdefault(row.method, []).append((row.n_bytes, row.value))
+    order = sorted(methods, key=lambda method: (method != OWN, -max(value for _, value in methods[method])))
     best = max(ceilings.values(), key=lambda row: row.value, default=None)
     return plots.quality_against_bytes(
         f"{figure}, {KINDS[kind]}",
@@ -182,6 +186,7 @@ def _plot(rows: list[Row], kind: str, figure: str, ceilings: dict[str, Row], cha
         measure=figure,
         ceiling=None if best is None else (f"float32 {best.method}, {best.n_bytes:,} bytes", best.value),
         chance=chance,
+        note=f"The best {len(plots.COLOURS)} of {len(order)} methods." if len(order) > len(plots.COLOURS) else "",
     )
 
 

@@ -85,7 +85,8 @@ def write_tables(
         "Claims are tested on each configuration as it stands. "
         "Differences are of rSum (of the probe's accuracy in percent for "
         "invariance, where lower is better); the interval is a paired bootstrap over test queries, one seed. "
-        "Shown: above 0. Contrary: below. Else not shown. Re-ranking takes items at one distance by row, so what it "
+        "Shown: above 0. Contrary: below. Else not shown. A probe has no interval. "
+        "Re-ranking takes items at one distance by row, so what it "
         "is compared with differs a little from the tie-aware rSum above.",
     ]
     write_whole(out.with_suffix(".md"), "\n".join(lines) + "\n")
@@ -178,7 +179,7 @@ def _claim_line(row: dict[str, Any]) -> str:
 
 def _verdict(row: dict[str, Any]) -> str:
     if row["measure"] == "probe":
-        return "shown" if row["difference"] < 0 else "contrary"
+        return "lower" if row["difference"] < 0 else "not lower"
     if row["low"] > 0:
         beaten = "floats" in row and row["with"] <= row["floats"]
         return "shown, but the cosine does as well" if beaten else "shown"
@@ -186,7 +187,7 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def _tried(row: dict[str, Any]) -> str:
-    return f"; tried: {row['tried']}" if row["tried"] and not _verdict(row).startswith("shown") else ""
+    return f"; tried: {row['tried']}" if row["tried"] and not _verdict(row).startswith(("shown", "lower")) else ""
 
 
 def _spread(values: list[float]) -> str:

@@ -58,6 +58,7 @@ def main() -> None:
                     state["cells"][name] = {"n": count, "bits": n_bits, **weigh(Path(folder), count, n_bits)}
                 save_state(out / "storage.json", state)
                 print(name, json.dumps(state["cells"][name]), flush=True)
+    state.pop("model", None)  # of another run it may be another model
     if args.model:
         state["model"] = weigh_model(args.model)
     wanted = [f"{count} x {n_bits}" for count in COUNTS for n_bits in WIDTHS]

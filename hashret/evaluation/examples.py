@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hashret.data import Dataset
 from hashret.evaluation.coded import Coded
+from hashret.evaluation.instance import evaluate_codes
 from hashret.evaluation.retrieval import Direction, Retrieval
 from hashret.evaluation.sections import Gallery, Hit, Query
 from hashret.kernels import hamming
@@ -35,6 +36,8 @@ def galleries(coded: Coded, result: Retrieval, dataset: Dataset, *, n_bits: int,
     """
     captions, owner = dataset.captions_flat()
     images, texts = coded.at(n_bits)
+    if result.ties != "expected":  # of one order of ties nothing can be said for sure
+        result = evaluate_codes(images, texts, owner, n_bits=n_bits)
     found = []
     for good in (True, False):
         rows, note = _drawn(result.t2i, good=good, what="captions", seed=seed)

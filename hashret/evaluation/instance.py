@@ -275,14 +275,19 @@ def _both_ways(
 def _direction(before: Rows, level: Rows, correct: Rows, ties: Ties, *, n_items: int) -> Direction:
     """The figures of one direction; for ``stable``, ``level`` counts ties up to and with the first correct item."""
     found = correct > 0
+    places = None
     if ties == "expected":
+        places = {
+            name: each.astype(np.float64)
+            for name, each in {"before": before, "level": level, "correct": correct}.items()
+        }
         hits = {k: chance_of_a_hit(level, correct, k - before) for k in CUTS}
         ranks = before + (level + 1) / (correct + 1)
     else:
         place = {"optimistic": np.ones_like(level), "pessimistic": level - correct + 1, "stable": level}[ties]
         ranks = (before + place).astype(np.float64)
         hits = {k: (found & (ranks <= k)).astype(np.float64) for k in CUTS}
-    return Direction.of(hits, np.where(found, ranks, np.nan), n_items=n_items)
+    return Direction.of(hits, np.where(found, ranks, np.nan), n_items=n_items, places=places)
 
 
 def _blocks(n_rows: int, n_columns: int) -> Iterator[slice]:

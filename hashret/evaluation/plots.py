@@ -155,7 +155,7 @@ def curves(rows: Sequence[Mapping[str, Any]] | str | Path) -> Plots:
 
 def quality_against_bytes(
     title: str,
-    methods: Mapping[str, Mapping[float, float]],
+    methods: Mapping[str, Sequence[tuple[float, float]]],
     *,
     measure: str,
     ceiling: tuple[str, float] | None = None,
@@ -166,14 +166,14 @@ def quality_against_bytes(
 
     Args:
         title: heading.
-        methods: by name, quality by bytes an item.
+        methods: by name, bytes an item and quality of each length; two lengths may take as many bytes.
         measure: full name of the measure, for the axis.
         ceiling: label and quality of the float vectors, drawn across.
         chance: quality of a random order, drawn across.
         note: a caption.
     """
     series = [
-        Series(name, tuple(sorted(points)), tuple(points[x] for x in sorted(points)))
+        Series(name, tuple(float(size) for size, _ in sorted(points)), tuple(value for _, value in sorted(points)))
         for name, points in methods.items()
     ]
     if ceiling is not None:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hashret.evaluation._tables import chance_of_a_hit
+
 CUTS = (1, 5, 10)
 
 
@@ -28,7 +30,9 @@ class Direction:
         n_queries: all queries.
         n_without: queries that have no correct item at all; they count as misses and have no rank.
         n_items: what was searched.
-        per_query: "R@1", "R@5", "R@10" in 0…1 and "rank" (NaN where there is none), each (n_queries,) float64.
+        per_query: "R@1", "R@5", "R@10" in 0…1 and "rank" (NaN where there is none), each (n_queries,) float64. Where
+            ties are expected also what that follows from: "before", items nearer than the first correct one,
+            "level", those at its distance, and "correct", the correct ones among these.
     """
 
     r1: float
@@ -42,8 +46,15 @@ class Direction:
     per_query: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, hits: Mapping[int, NDArray[np.float64]], ranks: NDArray[np.float64], *, n_items: int) -> Direction:
-        """From per-query hit rates at each cut, and ranks."""
+    def of(
+        cls,
+        hits: Mapping[int, NDArray[np.float64]],
+        ranks: NDArray[np.float64],
+        *,
+        n_items: int,
+        places: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> Direction:
+        """From per-query hit rates at each cut, ranks, and the places of ``per_query`` where ties are expected."""
         known = ranks[~np.isnan(ranks)]
         r1, r5, r10 = (100.0 * float(hits[k].mean()) if len(ranks) else 0.0 for k in CUTS)
         return cls(
@@ -55,8 +66,17 @@ class Direction:
             n_queries=len(ranks),
             n_without=len(ranks) - len(known),
             n_items=n_items,
-            per_query={f"R@{k}": hits[k] for k in CUTS} | {"rank": ranks},
+            per_query={f"R@{k}": hits[k] for k in CUTS} | {"rank": ranks, **(places or {})},
         )
+
+    def within(self, k: int) -> float:
+        """Percent of queries with a correct item among the first ``k``: R@k for any k."""
+        seen = self.per_query
+        if not self.n_queries:
+            return 0.0
+        if "level" in seen:
+            return 100.0 * float(chance_of_a_hit(seen["level"], seen["correct"], k - seen["before"]).mean())
+        return 100.0 * float((seen["rank"] <= k).mean())  # no query without a correct item: NaN is not below
 
     def to_dict(self) -> dict[str, float | int]:
         """Plain figures under the names that papers use."""

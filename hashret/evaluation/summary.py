@@ -114,7 +114,7 @@ def bytes_plots(measured: Measured, *, title: str = "What a byte buys") -> Plots
     plots = []
     for way in WAYS:
         methods = {
-            label: {float(row.bytes_an_item): getattr(row, way)[2] for row in rows if row.kind == kind}
+            label: [(row.bytes_an_item, getattr(row, way)[2]) for row in rows if row.kind == kind]
             for kind, label in (("codes", "code against code"), ("asymmetric", "relaxed query"))
         }
         ceiling = next(((f"{row.name}", getattr(row, way)[2]) for row in rows if row.kind == "float"), None)
@@ -137,15 +137,15 @@ def _label_plots(rows: Sequence[LabelRow]) -> Iterator[Plot]:
     measure = next(iter(rows[0].values)).split(" ", 1)[1]
     for way in WAYS:
         name = f"{way} {measure}"
-        of_kind = {kind: {r.bytes_an_item: r.values[name] for r in rows if r.kind == kind and name in r.values}
+        of_kind = {kind: [(r.bytes_an_item, r.values[name]) for r in rows if r.kind == kind and name in r.values]
                    for kind in ("codes", "float", "chance")}  # fmt: skip
         width = next((row.name for row in rows if row.kind == "float"), "")
         yield quality_against_bytes(
             f"Shared labels, {DIRECTIONS[way]}",
-            {"code against code": {float(size): value for size, value in of_kind["codes"].items()}},
+            {"code against code": of_kind["codes"]},
             measure=name,
-            ceiling=(width, next(iter(of_kind["float"].values()))) if of_kind["float"] else None,
-            chance=next(iter(of_kind["chance"].values()), None),
+            ceiling=(width, of_kind["float"][0][1]) if of_kind["float"] else None,
+            chance=of_kind["chance"][0][1] if of_kind["chance"] else None,
         )
 
 
@@ -158,10 +158,12 @@ def rank_plots(measured: Measured, coded: Coded) -> Plots:
         n_items = getattr(results[0][1], way).n_items
         cuts = np.unique(np.geomspace(1, n_items, POINTS).round().astype(np.int64))
         x = tuple(map(float, cuts))
-        series = [Series(label, x, _within(getattr(result, way), cuts)) for label, result in results]
+        series = [Series(label, x, tuple(map(getattr(result, way).within, cuts))) for label, result in results]
         if measured.floats:
             width, floats = max(measured.floats.items())
-            series.append(Series(f"float32, {width} wide", x, _within(getattr(floats, way), cuts), "reference"))
+            series.append(
+                Series(f"float32, {width} wide", x, tuple(map(getattr(floats, way).within, cuts)), "reference")
+            )
         correct = sizes[way]
         chance = [100 * float(chance_of_a_hit(np.full(len(correct), n_items), correct, int(k)).mean()) for k in cuts]
         series.append(Series("chance", x, tuple(chance), "reference"))
@@ -188,7 +190,8 @@ def quantile_plots(measured: Measured) -> Plots:
         for row in chosen:
             values = row.per_query.get(f"{way} {measure}")
             if values is not None and not np.isnan(values).all():
-                y = np.quantile(values[~np.isnan(values)], shares)
+                lower = parse(measure).better == "lower"
+                y = np.quantile(values[~np.isnan(values)], shares[::-1] if lower else shares)
                 style = "reference" if row.kind == "float" else "line"
                 series.append(Series(row.name, tuple(100 * shares), tuple(map(float, y)), style))  # type: ignore[arg-type]
         plots.append(Plot(DIRECTIONS[way].capitalize(), tuple(series), "queries, percent, worst first", measure))
@@ -257,11 +260,6 @@ def some(lengths: Sequence[int], most: int = 4) -> list[int]:
     if len(lengths) <= most:
         return list(lengths)
     return [lengths[round(at)] for at in np.linspace(0, len(lengths) - 1, most)]
-
-
-def _within(direction: Direction, cuts: np.ndarray) -> tuple[float, ...]:
-    ranks = np.nan_to_num(direction.per_query["rank"], nan=np.inf)
-    return tuple(100 * float(np.mean(ranks <= cut)) for cut in cuts)
 
 
 def _bytes(n_bits: int) -> str:

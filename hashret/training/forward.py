@@ -42,6 +42,11 @@ def check_needs(hasher: CrossModalHasher, stage: Stage, label: str, needs: froze
         "teacher": (pairs.teacher is None, "a teacher, and the run has none; set its key `teacher`"),
         "tokens": (pooled, "tokens of both towers; set the output of both encoders to tokens"),
     }
+    if stage.mix and needs & {"second_caption", "teacher"}:
+        raise ConfigError(
+            f"stages.{stage.name}.losses.{label} compares single captions, and mix makes one text of all of a "
+            f"picture's; set stages.{stage.name}.mix to 0, or take the loss away"
+        )
     for need in sorted(needs & set(lacking)):
         lacks, remedy = lacking[need]
         if lacks:

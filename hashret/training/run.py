@@ -30,6 +30,7 @@ from hashret.data.keywords import keyword_matrix, keywords
 from hashret.errors import ConfigError, CorruptError, StorageError, TrainingError
 from hashret.model import CrossModalHasher
 from hashret.model.devices import pick_device
+from hashret.model.storage import read_facts
 from hashret.training import checkpoint
 from hashret.training.checks import check_groups, check_losses
 from hashret.training.config import Precision, RunConfig
@@ -235,12 +236,13 @@ def _open_run(
         "config": plain(config),
         "data": identity_of(dataset),
         "precision": precision_of(config, where),
+        "teacher": None if config.teacher is None else read_facts(config.teacher)["fingerprint"],
     }
     known = run_dir / "checkpoints" / "run.json"
     if known.is_file() and checkpoint.exists(run_dir / "checkpoints" / "last"):
         if not resume:
             raise TrainingError(f"{str(run_dir)!r} holds a run already; resume it, or give another directory")
-        return _begun_with(known, config, dataset, where)
+        return _begun_with(known, config, settings, dataset, where)
     try:
         write_whole(known, json.dumps(settings))
         write_whole(run_dir / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
@@ -252,7 +254,9 @@ def _open_run(
     return None
 
 
-def _begun_with(known: Path, config: RunConfig, dataset: Dataset, where: torch.device) -> Precision:
+def _begun_with(
+    known: Path, config: RunConfig, settings: dict[str, Any], dataset: Dataset, where: torch.device
+) -> Precision:
     """The precision that the run in a directory began with, once it is sure to be the one that ``config`` asks for."""
     place = str(known.parent.parent)
     remedy = "resume it with the same one, or give another directory"
@@ -274,6 +278,8 @@ def _begun_with(known: Path, config: RunConfig, dataset: Dataset, where: torch.d
         raise TrainingError(f"the run in {place!r} was started with another configuration, in {other}; {remedy}")
     if data != identity_of(dataset, labels=not early):
         raise TrainingError(f"the run in {place!r} was started with another data set; {remedy}")
+    if before.get("teacher", settings["teacher"]) != settings["teacher"]:  # early runs did not say it
+        raise TrainingError(f"the run in {place!r} was started with another teacher at that path; {remedy}")
     return wanted.precision
 
 

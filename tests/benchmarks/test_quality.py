@@ -51,6 +51,16 @@ def test_a_rerun_computes_only_what_is_missing(features: Path) -> None:
     assert again["complete"]
 
 
+def test_the_page_names_every_place_and_revision_of_its_cells(features: Path) -> None:
+    _run(features, "labelled", "--methods", "random,cca-itq")
+    kept = sorted((features / "cells").rglob("*.json"))
+    content = json.loads(kept[0].read_text())
+    content["environment"] |= {"git": None, "device": "another one"}
+    kept[0].write_text(json.dumps(content))
+    page = _run(features, "labelled", "--methods", "random,cca-itq")
+    assert "another one, Python" in page and "unknown" in page
+
+
 def test_the_tables_show_what_was_measured(features: Path) -> None:
     page = _run(features, "labelled", "--seeds", "0,1")
     cells = json.loads((features / "quality-labelled.json").read_text())["cells"]

@@ -116,6 +116,20 @@ def test_a_collapsed_model_scores_chance(evaluate: str) -> None:
     assert result.t2i.r1 == pytest.approx(100 / 30)
 
 
+@pytest.mark.parametrize("ties", ["expected", "optimistic", "pessimistic", "stable"])
+def test_within_any_number_of_items(ties: str) -> None:
+    images, texts, owner = _pairs()
+    result = evaluate_codes(pack(images)[:, :1], pack(texts)[:, :1], owner, n_bits=8, ties=ties)  # type: ignore[arg-type]
+    for direction in (result.i2t, result.t2i):
+        recalls = [direction.within(k) for k in (1, 5, 10)]
+        assert recalls == pytest.approx([direction.r1, direction.r5, direction.r10])
+        assert direction.within(direction.n_items) == pytest.approx(
+            100 * (1 - direction.n_without / direction.n_queries)
+        )
+    collapsed = evaluate_codes(np.zeros((30, 1), np.uint8), np.zeros((30, 1), np.uint8), np.arange(30), n_bits=8)
+    assert [collapsed.i2t.within(k) for k in range(31)] == pytest.approx([100 * k / 30 for k in range(31)])
+
+
 def test_chance_is_exact_for_uneven_captions() -> None:
     figures = chance([0, 0, 0, 1], 2)
     assert figures["i2t"]["R@1"] == pytest.approx(100 * (3 / 4 + 1 / 4) / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from hashret.errors import CodeError, DataError, InputError
 from hashret.evaluation import evaluate_codes, evaluate_labels, evaluate_labels_floats, reproduce
 from hashret.evaluation.coded import Coded
 from hashret.evaluation.eval_report import evaluation_report
+from hashret.evaluation.examples import galleries
 from hashret.evaluation.foreign import as_coded, as_codes, length_of, read_array
 from hashret.evaluation.measured import measure_coded
 from hashret.evaluation.published import as_published
 from hashret.evaluation.report import render
-from hashret.evaluation.summary import first_facts, label_table
+from hashret.evaluation.summary import bytes_plots, first_facts, label_table, quantile_plots, rank_plots
 
 
 def coded(n_images: int = 40, *, n_bits: int = 32, seed: int = 0, labels: bool = True, floats: bool = True) -> Coded:
@@ -226,6 +228,42 @@ def test_arrays_that_do_not_fit_each_other(tmp_path: Path) -> None:
     (tmp_path / "several.npy").write_bytes((tmp_path / "several.npy").read_bytes()[:60])
     with pytest.raises(DataError, match="cannot be read"):
         read_array(tmp_path / "several.npy", what="image codes")
+
+
+def test_a_curve_over_ranks_agrees_with_the_table_and_with_chance() -> None:
+    given = coded(n_bits=8)
+    blank = replace(given, images=np.zeros_like(given.images), texts=np.zeros_like(given.texts))
+    for each in (given, blank):
+        measured = measure_coded(each, code_lengths=(8,))
+        for plot, way in zip(rank_plots(measured, each).plots, ("i2t", "t2i")):
+            lines = {line.label: dict(zip(line.x, line.y)) for line in plot.series}
+            assert lines["8 bits"][1.0] == pytest.approx(getattr(measured.codes[8], way).r1)
+            if each is blank:
+                assert list(lines["8 bits"].values()) == pytest.approx(list(lines["chance"].values()))
+
+
+def test_lengths_of_equally_many_bytes_are_points_of_their_own() -> None:
+    measured = measure_coded(coded(), code_lengths=(9, 16))
+    for plot in bytes_plots(measured).plots:
+        (codes,) = (line for line in plot.series if line.label == "code against code")
+        assert codes.x == (2.0, 2.0)
+
+
+def test_the_worst_queries_come_first_whatever_is_better() -> None:
+    measured = measure_coded(coded(), code_lengths=(8,), measures=("MeanR",))
+    for plot in quantile_plots(measured).plots:
+        assert plot.series[0].y[0] > plot.series[0].y[-1]
+
+
+def test_hits_that_are_sure_are_so_in_every_order_of_ties(tmp_path: Path) -> None:
+    path = tmp_path / "one.png"
+    Image.new("RGB", (8, 8)).save(path)
+    records = tuple(Record(f"r{row}", (f"one {row}", f"two {row}"), path) for row in range(40))
+    given = coded(labels=False, floats=False)
+    blank = replace(given, images=np.zeros_like(given.images), texts=np.zeros_like(given.texts))
+    lucky = evaluate_codes(blank.images, blank.texts, blank.owner, n_bits=32, ties="optimistic")
+    found = galleries(blank, lucky, Dataset("shapes", records), n_bits=32)
+    assert found and all("others" in each.title for each in found)
 
 
 def test_a_report_shows_curves_and_hits_good_and_bad(tmp_path: Path) -> None:

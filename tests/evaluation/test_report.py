@@ -60,7 +60,7 @@ def _everything(pictures: list[Path]) -> Report:
     hits = tuple(Hit(path, path.stem, 10 + i, correct=i == 0) for i, path in enumerate(pictures))
     curves = plots.curves(CURVES)
     size = plots.quality_against_bytes(
-        "Quality", {"ours": {4: 1.0, 8: 2.0}}, measure="rSum", ceiling=("float32", 3.0), chance=0.1
+        "Quality", {"ours": [(4, 1.0), (8, 2.0)]}, measure="rSum", ceiling=("float32", 3.0), chance=0.1
     )
     table = Table(
         "R@K",

@@ -142,6 +142,20 @@ def test_a_need_that_is_not_met_is_said_before_training(
         Trainer(hasher(run), run, train=tables(40), val=tables(20), out=None)
 
 
+@pytest.mark.parametrize("loss", [{"kind": "text_text"}, {"kind": "distillation", "teacher": "teacher"}])
+def test_what_compares_single_captions_is_refused_beside_mixtures(
+    config: Callable[..., RunConfig],
+    hasher: Callable[..., CrossModalHasher],
+    tables: Callable[..., PairFeatures],
+    loss: dict[str, Any],
+) -> None:
+    run = config(stage={"mix": 0.5, "losses": {"joint": JOINT, "extra": loss}})
+    pairs = tables(40, captions=2)
+    pairs = replace(pairs, teacher=(torch.zeros(40, 4), torch.zeros(80, 4)))
+    with pytest.raises(ConfigError, match="extra compares single captions, and mix"):
+        Trainer(hasher(run), run, train=pairs, val=tables(20), out=None)
+
+
 def _trained(
     run: RunConfig, hasher: Callable[..., CrossModalHasher], train: PairFeatures, val: PairFeatures, **more: Any
 ) -> Trainer:

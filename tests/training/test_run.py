@@ -151,6 +151,21 @@ def test_a_teacher_lends_its_similarities(picture_set, tmp_path):
     assert teacher.figures["fingerprint"] != result.figures["fingerprint"]
 
 
+def test_a_run_goes_on_with_the_teacher_that_it_began_with(picture_set, tmp_path):
+    cache = tmp_path / "cache"
+    train(run_config(), picture_set, out=tmp_path / "teacher", cache_dir=cache)
+    place = tmp_path / "teacher" / "model"
+    stage = {"name": "follow", "epochs": 1, "batch_size": 20}
+    stage["losses"] = {"follow": {"kind": "distillation", "teacher": "teacher"}}
+    config = run_config(stages=[stage], teacher=str(place))
+    train(config, picture_set, out=tmp_path / "student", cache_dir=cache)
+    train(config, picture_set, out=tmp_path / "student", cache_dir=cache, resume=True)
+    train(run_config(), picture_set, out=tmp_path / "other", cache_dir=cache, seed=7)
+    CrossModalHasher.load(tmp_path / "other" / "model").save(place)
+    with pytest.raises(TrainingError, match="started with another teacher at that path"):
+        train(config, picture_set, out=tmp_path / "student", cache_dir=cache, resume=True)
+
+
 @pytest.mark.parametrize("image", [{}, {"pool": "mean"}])
 def test_a_teacher_sees_the_captions_that_noise_has_moved(picture_set, tmp_path, monkeypatch, image):
     built = run_config().model

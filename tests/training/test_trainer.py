@@ -259,6 +259,17 @@ def test_collapsing_codes_are_warned_of(config, hasher, tables, caplog):
     assert "codes collapse" in caplog.text
 
 
+def test_codes_that_say_nothing_but_the_modality_collapse(caplog, config, hasher, tables):
+    made = config(stage={"lr": 0, "epochs": 1})
+    model = hasher(made)
+    with torch.no_grad():
+        for modality, bias in (("image", 1e3), ("text", -1e3)):
+            model.tower(modality).head.linear.bias.fill_(bias)
+    with caplog.at_level(logging.WARNING, logger="hashret"):
+        Trainer(model, made, train=tables(64), val=tables(16), out=None).run()
+    assert "codes collapse" in caplog.text
+
+
 def test_curves_hold_a_row_an_epoch(trained, tmp_path):
     trainer = trained(out=tmp_path)
     with (tmp_path / "curves.csv").open(encoding="utf-8") as file:
