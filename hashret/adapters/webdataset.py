@@ -22,6 +22,7 @@ import numpy as np
 
 from hashret.collection import Collection
 from hashret.data import Dataset
+from hashret.data.readers.folder import PICTURES
 from hashret.errors import DataError, InputError, StorageError
 
 _READ = 1000  # items of a collection read at a time
@@ -93,6 +94,8 @@ def _of_collection(collection: Collection, ids: list[Any]) -> Iterator[tuple[Pat
         for id, code, metadata in zip(*items):
             about = {**metadata, "id": id}
             image = about.pop("image", None)
+            if about.get("split") is not None:
+                about["split"] = str(about["split"])  # of a collection it is whatever somebody stored; of a shard, text
             yield Path(image) if isinstance(image, str) else None, code, about
 
 
@@ -104,7 +107,8 @@ def _write(
             content = image.read_bytes()
         except OSError as error:
             raise DataError(f"the picture {str(image)!r} cannot be read: {error.strerror or error}") from error
-        _member(writer, key + (image.suffix.lower() or ".jpg"), content)
+        suffix = image.suffix.lower()  # one that no reader knows would hide the picture; what it is, its bytes say
+        _member(writer, key + (suffix if suffix in PICTURES else ".jpg"), content)
     captions = about.get("captions")  # of a collection, whatever its metadata hold
     captions = [captions] if isinstance(captions, str) else captions
     if captions and isinstance(captions, list):

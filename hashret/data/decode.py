@@ -142,12 +142,12 @@ def _open(file: Any, name: str, max_pixels: int, size_hint: int | None) -> Image
     head = file.read(1024)
     if not head:
         raise DataError(f"{_quoted(name)} is empty (0 bytes)")
-    if b"<svg" in head.lower():
-        raise DataError(f"{_quoted(name)} is an SVG drawing, which has no pixels; draw it to PNG first")
     file.seek(0)
     try:
         image = Image.open(file)
     except UnidentifiedImageError as error:
+        if b"<svg" in head.lower():  # a picture may say so too, in a comment
+            raise DataError(f"{_quoted(name)} is an SVG drawing, which has no pixels; draw it to PNG first") from error
         heic = head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
         hint = "; it is HEIC: convert it to JPEG, or register the package pillow-heif" if heic else ""
         raise DataError(

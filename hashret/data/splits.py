@@ -15,7 +15,10 @@ from types import MappingProxyType
 from typing import Any
 
 from hashret._files import write_whole
-from hashret.data.readers._rows import check_pictures, load_json, read_text
+from hashret._text import is_text
+from hashret.data.files import place_of
+from hashret.data.readers._rows import check_pictures, read_text, split_name
+from hashret.data.readers._values import load_json
 from hashret.data.records import Dataset, with_splits
 from hashret.errors import DataError
 
@@ -49,7 +52,7 @@ def split_records(
     """
     names = _check_fractions(fractions)
     if groups is None:
-        groups = [str(record.image) if record.image is not None else record.id for record in dataset]
+        groups = [place_of(record.image) if record.image is not None else record.id for record in dataset]
         groups = _first_ids(dataset, groups)  # a path would tie the division to one machine
     elif len(groups) != len(dataset):
         raise DataError(f"{len(groups)} groups were given for {len(dataset)} records; give one a record")
@@ -74,11 +77,16 @@ def save_splits(dataset: Dataset, path: str | Path) -> None:
     """Write the ids of every split, with a checksum, as JSON; the file appears whole or not at all.
 
     Raises:
+        DataError: an id or the name of a split is no text.
         StorageError: it cannot be written.
     """
     ids: dict[str, list[str]] = {name: [] for name in dataset.splits}
     for record in dataset:
         if record.split is not None:
+            if not is_text(record.id + record.split):
+                raise DataError(
+                    f"the id {record.id!r} or its split {record.split!r} holds half a surrogate pair; give it as UTF-8"
+                )
             ids[record.split].append(record.id)
     content = {
         "format": "hashret splits",
@@ -116,6 +124,9 @@ def load_splits(dataset: Dataset, path: str | Path) -> Dataset:
 def read_splits(path: str | Path) -> dict[str, str]:
     """Id -> split, from a file that ``load_splits`` takes.
 
+    What ``save_splits`` wrote comes back as it was; in a file by another hand, ``Train`` and ``restval`` are ``train``,
+    as in a file of captions.
+
     Raises:
         DataError: the file is missing, is no split file, does not match its checksum, or names an id twice.
     """
@@ -131,8 +142,10 @@ def read_splits(path: str | Path) -> dict[str, str]:
             f"the ids in {str(path)!r} do not match its checksum: it was changed by hand or damaged; "
             f"save the splits anew, or remove the checksum to accept the change"
         )
+    own = content.get("format") == "hashret splits"
     assigned: dict[str, str] = {}
-    for split, names in ids.items():
+    for written, names in ids.items():
+        split = written if own else split_name(written)
         for name in names:
             if name in assigned:
                 raise DataError(f"{str(path)!r} names the id {name!r} twice, in {assigned[name]!r} and {split!r}")

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from hashret._files import sync_directory
 from hashret._lazy import progress
 from hashret.collection import Collection
-from hashret.errors import DataError, StorageError
+from hashret.collection._check import check_ids, check_metadata
+from hashret.errors import DataError, InputError, StorageError
 
 if TYPE_CHECKING:
     from hashret.data import Dataset
@@ -53,7 +54,8 @@ def index_dataset(
         batch_size: items that are encoded together.
 
     Raises:
-        DataError: the data set has nothing of this modality.
+        DataError: the data set has nothing of this modality, or an id or metadata that cannot be stored; nothing was
+            encoded then.
         StorageError: ``out`` exists or cannot be written.
 
     Returns:
@@ -65,6 +67,8 @@ def index_dataset(
     out = Path(out)
     if out.exists():
         raise StorageError(f"{str(out)!r} exists; choose another directory for the collection, or delete it")
+    for id, _, about in entries:
+        _check(id, about)
     _remove_left(out)
     part = out.with_name(f".{out.name[:40]}.{secrets.token_hex(4)}.part")
     try:
@@ -86,6 +90,16 @@ def index_dataset(
         shutil.rmtree(part, ignore_errors=True)
         raise
     return Collection.open(out)
+
+
+def _check(id: str, metadata: dict[str, Any]) -> None:
+    """Refuse what the collection would refuse after hours of encoding, and could name by its place in a batch only."""
+    try:
+        check_ids([id])
+        check_metadata([metadata], count=1)
+    except InputError as error:
+        reason = str(error).replace("the metadata entry 0", "its metadata").replace("entry 0", "this one")
+        raise DataError(f"the item {id!r} cannot be stored: {reason}") from error
 
 
 def _remove_left(out: Path) -> None:

@@ -41,6 +41,16 @@ def test_a_data_set_survives_the_way_there_and_back(world, tmp_path):
     assert len(open_dataset(shards[2])) == 8
 
 
+def test_a_picture_of_any_name_and_a_split_of_any_kind_come_back(tmp_path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "1.jpg_large", format="JPEG")
+    with Collection.create(tmp_path / "c.hashret", n_bits=8) as collection:
+        about = {"image": str(tmp_path / "1.jpg_large"), "captions": ["a red square"], "split": 3}
+        collection.add(np.zeros((1, 1), np.uint8), ["one"], [about])
+        write_shards(collection, tmp_path / "shards")
+    (record,) = open_dataset(tmp_path / "shards")
+    assert (record.split, record.image.read_bytes()) == ("3", (tmp_path / "1.jpg_large").read_bytes())
+
+
 def test_the_same_items_give_the_same_bytes(world, tmp_path):
     dataset = open_dataset(world.captions).split("test")
     (first,), (second,) = (write_shards(dataset, tmp_path / name) for name in "ab")

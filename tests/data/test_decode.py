@@ -217,6 +217,20 @@ def test_a_bad_picture_is_refused_by_name(tmp_path: Path, content: bytes, messag
         decode_image(path)
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF"])
+def test_a_picture_that_speaks_of_svg_is_none(format: str) -> None:
+    """Programs that draw one to pixels like to say from what."""
+    from PIL.PngImagePlugin import PngInfo
+
+    source = '<svg xmlns="http://www.w3.org/2000/svg"/>'
+    info = PngInfo()
+    info.add_text("Source", source)
+    said: dict[str, Any] = {"pnginfo": info} if format == "PNG" else {"comment": source.encode()}
+    content = encoded(Image.new("RGB", (8, 8), "white"), format, **said)
+    assert b"<svg" in content[:1024]
+    assert decode_image(content).getpixel((4, 4)) == (255, 255, 255)
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 @pytest.mark.parametrize("size_hint", [None, 16])

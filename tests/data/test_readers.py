@@ -329,7 +329,6 @@ BAD_FILES = [
     ("c.csv", b"image,caption,image\n", r"names the column 'image' twice"),
     ("c.csv", b"image,caption\n1.png,a\n1.png,a dog, running\n", r"line 3: 3 values for the 2 columns.*double quotes"),
     ("c.csv", b"image,caption\n1.png\n", r"line 2: 1 values for the 2 columns"),
-    ("c.csv", b"image,caption\n1.png," + b"a" * 200_000 + b"\n", r"line 2: not valid CSV \(field larger"),
     ("c.csv", b"image,caption\n", r"holds no records"),
     ("c.token", b"1.png#0\ta\n1.png a\n", r"line 2: no tab between picture and caption"),
     ("c.xyz", b"hello\n", r"the format of .*c.xyz' cannot be told"),

@@ -52,6 +52,20 @@ def test_records_of_one_picture_stay_together() -> None:
         assert len({record.split for record in dataset if record.id.startswith(f"{i}-")}) == 1
 
 
+def test_a_picture_under_two_paths_is_one_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = ("{}.jpg", "../{}/{}.jpg".replace("{}", tmp_path.name, 1), "./{}.jpg", str(tmp_path / "x/../{}.jpg"))
+    records = tuple(Record(f"{i}-{j}", ("a",), Path(path.format(i))) for i in range(40) for j, path in enumerate(paths))
+    dataset = split_records(Dataset("d", records), seed=1)
+    for i in range(40):
+        assert len({record.split for record in dataset if record.id.startswith(f"{i}-")}) == 1
+    save_splits(dataset, tmp_path / "s.json")
+    assert of(load_splits(dataset, tmp_path / "s.json")) == of(dataset)
+    (tmp_path / "s.json").write_text('{"splits": {"train": ["0-0"], "test": ["0-3"]}}')
+    with pytest.raises(DataError, match=r"id '0-3': the picture .* is in the split 'test' here and 'train' in"):
+        load_splits(dataset, tmp_path / "s.json")
+
+
 @given(sizes=st.lists(st.integers(1, 6), min_size=3, max_size=30), seed=st.integers(0, 3))
 def test_given_groups_stay_together(sizes: list[int], seed: int) -> None:
     groups = [str(number) for number, size in enumerate(sizes) for _ in range(size)]
@@ -121,6 +135,31 @@ def test_a_file_that_parts_the_records_of_a_picture(tmp_path: Path) -> None:
         load_splits(dataset, path)
     path.write_text('{"splits": {"train": ["a", "b"]}}')
     assert of(load_splits(dataset, path)) == {"a": "train", "b": "train", "c": None}
+
+
+def test_splits_by_other_names(tmp_path: Path) -> None:
+    names = {"Train": "train", "TRAIN ": "train", "restval": "train", "Restval": "train", "Validation": "val"}
+    names |= {"DEV": "val", "Test": "test", "testing": "test", "Unused": "Unused"}
+    path = tmp_path / "c.jsonl"
+    path.write_text("".join(json.dumps({"caption": "a", "id": name, "split": name}) + "\n" for name in names))
+    assert of(open_dataset(path)) == names
+    (tmp_path / "s.json").write_text(json.dumps({"splits": {name: [name] for name in names}}))
+    assert of(load_splits(open_dataset(path), tmp_path / "s.json")) == names
+    (tmp_path / "c.csv").write_text("id,caption,split\n" + "".join(f"{name},a,{name}\n" for name in names))
+    assert of(open_dataset(tmp_path / "c.csv")) == {name.strip(): split for name, split in names.items()}
+
+
+def test_splits_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    dataset = Dataset("d", (Record("1", ("a",), split="Test"), Record("2", ("b",), split="dev")))
+    save_splits(dataset, tmp_path / "s.json")
+    assert of(load_splits(dataset, tmp_path / "s.json")) == {"1": "Test", "2": "dev"}
+
+
+@pytest.mark.parametrize("record", [Record("\ud83d", split="test"), Record("1", split="\ud83d")])
+def test_splits_that_are_no_text(tmp_path: Path, record: Record) -> None:
+    with pytest.raises(DataError, match=r"holds half a surrogate pair; give it as UTF-8"):
+        save_splits(Dataset("d", (record,)), tmp_path / "s.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_split_files_that_cannot_be_used(tmp_path: Path) -> None:

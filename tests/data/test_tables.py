@@ -35,3 +35,42 @@ def test_what_is_no_line_end_to_a_table_ends_no_line(tmp_path: Path, mark: str) 
     (tmp_path / "c.json").write_text(f'{{"caption": "a{mark}dog"}}\n{{"caption": "b"}}\n', encoding="utf-8")
     for name in ["c.csv"] + ["c.json"] * (mark > "\x1f"):  # JSON has no control characters
         assert [record.captions for record in read(tmp_path / name).records] == [(f"a{mark}dog",), ("b",)]
+
+
+@pytest.mark.parametrize("header", ["image,captions", "Image,Captions,split", "captions"])
+def test_a_column_of_captions_is_not_taken_for_metadata(tmp_path: Path, header: str) -> None:
+    (tmp_path / "c.csv").write_text(f"{header}\n{',' * header.count(',')}\n")
+    with pytest.raises(
+        DataError, match=r"names the column 'captions', and a row holds one: call it 'caption', and give"
+    ):
+        read(tmp_path / "c.csv")
+
+
+def test_captions_beside_a_caption_are_metadata(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("caption,captions\na dog,5\n")
+    (record,) = read(tmp_path / "c.csv").records
+    assert (record.captions, record.metadata) == (("a dog",), {"captions": "5"})
+
+
+def test_a_value_may_be_long_and_has_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("image,caption\n," + "a" * 200_000 + "\n")
+    assert len(read(path).records[0].captions[0]) == 200_000
+    path.write_text('image,caption\n,b\n,"' + "a" * (1 << 24) + "a\n")
+    with pytest.raises(
+        DataError, match=r"c.csv, line 3: a value has more than 16,777,216 characters; shorten it, or cl"
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\n', "SEP=;\n", "\nsep=;\n"])
+def test_the_line_in_which_excel_is_told_the_delimiter(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(f"{first}image;caption;split,labels|id\n;a, b, c;train\n", newline="")
+    (record,) = read(path).records
+    assert (record.captions, record.metadata) == (("a, b, c",), {"split,labels|id": "train"})
+    path.write_text(f"{first}image;caption\n;a;b\n", newline="")
+    with pytest.raises(DataError, match=rf"line {first.count(chr(10)) + 2}: 3 values for the 2 columns"):
+        read(path)
+    path.write_text("sep=\t\nimage\tcaption\n\ta,b,c\n")
+    assert read(path).records[0].captions == ("a,b,c",)

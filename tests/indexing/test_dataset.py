@@ -9,7 +9,7 @@ import pytest
 
 from hashret import Collection
 from hashret.data import Dataset, Record
-from hashret.errors import StorageError
+from hashret.errors import DataError, StorageError
 from hashret.indexing import index_dataset
 
 DATA = Dataset("birds", tuple(Record(id=f"b{n}", captions=(f"bird {n}",)) for n in range(5)))
@@ -76,3 +76,36 @@ def test_a_run_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         index(tmp_path / "x.hashret", fail)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "odd, message",
+    [
+        (
+            Record("odd", ("a",), metadata={"score": float("nan")}),
+            "its metadata cannot be stored as JSON: Out of range",
+        ),
+        (Record("odd", ("a",), metadata={"score": np.float32("inf")}), "its metadata cannot be stored as JSON: Out of"),
+        (Record("odd", ("a",), metadata={"by": {1: 2}}), "the keys of metadata must be str, and this one has 1 within"),
+        (
+            Record("odd", ("a",), metadata={"by": object()}),
+            "its metadata cannot be stored as JSON: a object is no JSON",
+        ),
+        (Record("odd", ("a\0",)), "its metadata holds a NUL character, which cannot be stored; leave it out"),
+        (Record("odd", ("a",), labels=("\ud83d",)), "its metadata holds half a surrogate pair"),
+        (Record("odd", ("a",), split="\ud83d"), "its metadata holds half a surrogate pair"),
+    ],
+)
+def test_what_cannot_be_stored_is_told_before_anything_is_encoded(tmp_path, odd, message):
+    many = tuple(Record(f"b{n}", (f"bird {n}",)) for n in range(1500))  # more than are stored at a time
+    with pytest.raises(DataError, match=f"the item 'odd#0' cannot be stored: {message}"):
+        index_dataset(
+            Model(lambda: pytest.fail("encoded")), Dataset("b", (*many, odd)), tmp_path / "x", modality="text"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_id_that_cannot_be_stored_is_told(tmp_path):
+    for id in ("b\0", "\ud83d"):
+        with pytest.raises(DataError, match=r"the item .* cannot be stored: .* id .*holds "):
+            index_dataset(Model(), Dataset("b", (Record(id, ("a",)),)), tmp_path / "x", modality="text")

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hashret.data.readers._rows import Gathered, load_json, read_text
+from hashret.data.readers._rows import Gathered, read_text
+from hashret.data.readers._values import load_json
 from hashret.data.readers.folder import PICTURES, has_pictures
 from hashret.errors import DataError
 from hashret.registry import Registry

@@ -6,23 +6,25 @@ add up.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hashret._text import is_text
-from hashret.data.files import is_file
+from hashret.data.files import is_file, place_of
+from hashret.data.readers._values import check_metadata, check_text
 from hashret.data.records import Record, Skipped
 from hashret.errors import DataError
 
 _SPLIT_NAMES = {
+    "train": "train",
     "training": "train",
+    "restval": "train",  # Karpathy's: of COCO's validation set, what is not kept for validation and test
+    "val": "val",
     "valid": "val",
     "validation": "val",
     "dev": "val",
+    "test": "test",
     "testing": "test",
 }
 
@@ -36,7 +38,7 @@ class Gathered(NamedTuple):
 
 @dataclass
 class Row:
-    """One line's content, unchecked; ``where`` is ``"file, line 3"`` for messages."""
+    """One line's content, unchecked; for messages ``where`` is ``"file, line 3"``, ``others`` what else is there."""
 
     where: str
     image: Any = None
@@ -45,6 +47,7 @@ class Row:
     labels: Any = ()
     id: Any = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    others: Sequence[str] = ()
 
 
 @dataclass
@@ -66,8 +69,8 @@ def gather(rows: Sequence[Row], *, base: Path, strict: bool) -> Gathered:
         strict: refuse empty captions, missing pictures, and rows with neither, rather than leave them out.
 
     Raises:
-        DataError: a value of the wrong kind, one id for two pictures, one picture in two splits; with ``strict``, an
-            empty caption, a missing picture, or a row with neither.
+        DataError: a value of the wrong kind or one that cannot be stored, one id for two pictures, one picture in two
+            splits; with ``strict``, an empty caption, a missing picture, or a row with neither.
     """
     drafts: dict[str, _Draft] = {}
     left_out: list[tuple[str, str]] = []
@@ -81,9 +84,10 @@ def gather(rows: Sequence[Row], *, base: Path, strict: bool) -> Gathered:
                 raise DataError(f"{row.where}: the caption is empty; write one, or take the entry out")
             left_out.append((row.where, f"{row.where}: empty caption"))
         elif image is None and not kept:
+            has = ", ".join(map(repr, [*row.metadata, *row.others]))
             reason = (
                 f"{row.where}: neither a picture nor a caption; a record needs 'image' or 'caption'"
-                f"{', and this one has ' + ', '.join(map(repr, row.metadata)) if row.metadata else ''}"
+                f"{', and this one has ' + has if has else ''}"
             )
             if strict:
                 raise DataError(reason)
@@ -91,6 +95,7 @@ def gather(rows: Sequence[Row], *, base: Path, strict: bool) -> Gathered:
         if image is None and not kept:
             continue
         split = _split(row)
+        check_metadata(row.metadata, row.where)
         draft = drafts.setdefault(name, _Draft(row.where, image, split, dict(row.metadata)))
         if draft.image != image:
             raise DataError(
@@ -124,7 +129,7 @@ def check_pictures(items: Iterable[tuple[Path | None, str | None, str]]) -> None
     for image, split, where in items:
         if image is None or split is None:
             continue
-        other, there = seen.setdefault(os.path.normpath(image), (split, where))
+        other, there = seen.setdefault(place_of(image), (split, where))
         if other != split:
             raise DataError(
                 f"{where}: the picture {str(image)!r} is in the split {split!r} here and {other!r} in {there}; "
@@ -169,18 +174,22 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def load_json(text: str, path: Path) -> Any:
-    """The JSON value in ``text``.
+def first_said(*values: Any) -> Any:
+    """The first value that says something; where none does, the first that is there at all, so that it is named."""
+    given = [value for value in values if value is not None]
+    return next((value for value in given if _says(value)), given[0] if given else ())
 
-    Raises:
-        DataError: it is not valid JSON; file, line and column are named.
-    """
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        place = f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-        raise DataError(f"{path}{place}: not valid JSON ({reason})") from error
+
+def split_name(name: str) -> str:
+    """A split as everything else calls it: ``train``, ``val`` and ``test`` for what is known under other names."""
+    name = name.strip()
+    return _SPLIT_NAMES.get(name.lower(), name)
+
+
+def _says(value: Any) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip())
+    return not isinstance(value, list) or any(not isinstance(one, str) or one.strip() for one in value)
 
 
 def _image(row: Row, base: Path) -> tuple[Path | None, str | None]:
@@ -198,8 +207,7 @@ def _id(row: Row, written: str | None) -> str:
         raise DataError(f"{row.where}: 'id' must be a string or an integer, and not {row.id!r}")
     else:
         name = str(row.id)
-    if not is_text(name):
-        raise DataError(f"{row.where}: the id {name!r} holds half a surrogate pair; give one that is UTF-8")
+    check_text(name, "id", row.where)
     return name
 
 
@@ -212,6 +220,7 @@ def _texts(value: Any, what: str, where: str) -> list[str]:
     for item in values:
         if isinstance(item, bool) or not isinstance(item, str if what == "captions" else str | int):
             raise DataError(f"{where}: {what!r} must hold strings, and not {item!r}")
+        check_text(str(item), what.removesuffix("s"), where)
     return [str(item) for item in values]
 
 
@@ -220,5 +229,5 @@ def _split(row: Row) -> str | None:
         return None
     if not isinstance(row.split, str):
         raise DataError(f"{row.where}: 'split' must be a string such as \"train\", and not {row.split!r}")
-    name = row.split.strip()
-    return _SPLIT_NAMES.get(name.lower(), name)
+    check_text(row.split, "split", row.where)
+    return split_name(row.split)

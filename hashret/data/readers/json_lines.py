@@ -2,8 +2,8 @@
 
     {"image": "images/1.jpg", "captions": ["a dog", "a brown dog"], "split": "train", "labels": ["animal"], "id": "1"}
 
-Any of the keys may be missing, as long as there is a picture or a caption; ``caption`` may stand for one. Other keys
-become metadata. Lines with the same picture (and no id, or the same) are one record.
+Any of the keys may be missing, as long as there is a picture or a caption; where ``captions`` says nothing, ``caption``
+may stand for one. Other keys become metadata. Lines with the same picture (and no id, or the same) are one record.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hashret.data.readers._rows import Gathered, Row, gather, load_json, read_text
+from hashret.data.readers._rows import Gathered, Row, first_said, gather, read_text
+from hashret.data.readers._values import NotJson, load_json, parse_json
 from hashret.errors import DataError
 
 _KEYS = ("image", "captions", "caption", "split", "labels", "id")
@@ -29,10 +30,10 @@ def read_lines(path: Path, *, images_root: Path | None = None, strict: bool = Fa
         if line.strip():
             where = f"{path}, line {number}"
             try:
-                content = load_json(line, path)
-            except DataError as error:
-                reason = str(error).partition(": ")[2] if error.__cause__ else str(error)
-                raise DataError(f"{where}: {reason}; every line must be one JSON object") from error
+                content = parse_json(line)
+            except NotJson as error:
+                hint = "; every line must be one JSON object" if error.is_syntax else ""
+                raise DataError(f"{where}: {error}{hint}") from error
             rows.append(_row(content, where))
     return gather(rows, base=images_root or path.parent, strict=strict)
 
@@ -55,13 +56,10 @@ def _row(content: Any, where: str) -> Row:
         raise DataError(
             f'{where}: a record is an object such as {{"image": …, "captions": […]}}, and not {content!r:.60}'
         )
-    captions = content.get("captions")
-    if captions is None:
-        captions = content.get("caption")
     return Row(
         where=where,
         image=content.get("image"),
-        captions=captions,
+        captions=first_said(content.get("captions"), content.get("caption")),
         split=content.get("split"),
         labels=content.get("labels"),
         id=content.get("id"),

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hashret.data.files import is_file
-from hashret.data.readers._rows import Gathered, Row, gather, load_json, read_text
+from hashret.data.readers._rows import Gathered, Row, gather, read_text
+from hashret.data.readers._values import load_json
 from hashret.errors import DataError
 
 
@@ -38,12 +39,11 @@ def _row(entry: Any, where: str) -> Row:
     if not isinstance(sentences, list) or not all(isinstance(s, Mapping) and "raw" in s for s in sentences):
         raise DataError(f"{where}: 'sentences' must be a list of objects with the caption in 'raw'")
     folder = entry.get("filepath") or ""
-    split = entry.get("split")
     return Row(
         where=where,
         image=str(PurePosixPath(str(folder)) / entry["filename"]),
         captions=[sentence["raw"] for sentence in sentences],
-        split="train" if split == "restval" else split,
+        split=entry.get("split"),
         metadata={key: entry[key] for key in ("imgid", "cocoid") if key in entry},
     )
 

@@ -5,13 +5,14 @@
 
 Rows of the same picture are one record. Several labels are parted by ``;``. Other columns become metadata, as
 strings, from the first row of a picture. Quotes are read strictly: one that is never closed would make a caption of all
-that follows it.
+that follows it. A first line ``sep=;``, by which Excel is told the delimiter, is taken at its word.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 from hashret.data.readers._rows import Gathered, Row, gather, read_text
@@ -19,6 +20,8 @@ from hashret.errors import DataError
 from hashret.registry import nearest
 
 _COLUMNS = ("image", "caption", "split", "labels", "id")
+_LONGEST = 1 << 24  # characters of a value; Python's own limit, 131,072, is less than a chapter
+_EXCEL = re.compile(r'"?sep=([,;\t|:])"?', re.IGNORECASE)
 
 
 def read_csv(path: Path, *, images_root: Path | None = None, strict: bool = False) -> Gathered:
@@ -29,9 +32,11 @@ def read_csv(path: Path, *, images_root: Path | None = None, strict: bool = Fals
             whose double quotes do not enclose it.
     """
     text = read_text(path)
+    delimiter = _delimiter(text)
+    csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))  # for the whole process, so it is never lowered
     # splitlines() would part captions at U+2028, U+0085 and the like, where no row ends
     source = io.StringIO(text, newline="")
-    lines = csv.reader(source, delimiter=_delimiter(text), skipinitialspace=True, strict=True)
+    lines = csv.reader(source, delimiter=delimiter, skipinitialspace=True, strict=True)
     header: list[str] = []
     rows = []
     start = 1
@@ -39,6 +44,8 @@ def read_csv(path: Path, *, images_root: Path | None = None, strict: bool = Fals
         for values in lines:
             where, start = f"{path}, line {start}", lines.line_num + 1
             if not any(value.strip() for value in values):
+                continue
+            if not header and _EXCEL.fullmatch(delimiter.join(values)):
                 continue
             if not header:
                 header = _header([value.strip() for value in values], path)
@@ -50,6 +57,11 @@ def read_csv(path: Path, *, images_root: Path | None = None, strict: bool = Fals
                 )
             rows.append(_row(dict(zip(header, values)), where))
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise DataError(
+                f"{path}, line {start}: a value has more than {csv.field_size_limit():,} characters; shorten it, or "
+                f"close the double quote that begins it"
+            ) from error
         end = f", read up to line {lines.line_num}" if lines.line_num > start else ""
         raise DataError(
             f"{path}, line {start}: not valid CSV ({error}{end}); a value that begins with a double quote must end "
@@ -79,11 +91,19 @@ def read_pairs(path: Path, *, images_root: Path | None = None, strict: bool = Fa
 
 def _delimiter(text: str) -> str:
     first = next((line for line in text.splitlines() if line.strip()), "")
+    named = _EXCEL.fullmatch(first)
+    if named:
+        return named[1]
     return max(",;\t|", key=first.count)
 
 
 def _header(names: list[str], path: Path) -> list[str]:
     known = [name.lower() if name.lower() in _COLUMNS else name for name in names]
+    if "caption" not in known and "captions" in map(str.lower, known):
+        raise DataError(
+            f"the header of {str(path)!r} names the column 'captions', and a row holds one: call it 'caption', and "
+            f"give a picture with several captions a row for each"
+        )
     if not {"image", "caption"} & set(known):
         hints = [nearest(name, _COLUMNS) for name in known if "did you mean" in nearest(name, _COLUMNS)]
         raise DataError(
