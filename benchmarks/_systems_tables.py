@@ -81,7 +81,7 @@ def write_tables(
         "|---|---|---|---|---|---|",
         *map(_claim_line, claims),
         "",
-        "s: seconds of training from cached features, whatever else ran beside it. "
+        "s: seconds of training steps from cached features (validation is not counted), whatever else ran beside it. "
         "Claims are tested on each configuration as it stands. "
         "Differences are of rSum (of the probe's accuracy in percent for "
         "invariance, where lower is better); the interval is a paired bootstrap over test queries, one seed. "

@@ -75,7 +75,7 @@ def main() -> None:
             state["cells"][runtime] = cell
             save_state(out / "latency.json", state)
             print(runtime, json.dumps(cell), flush=True)
-    state["complete"] = all(runtime in state["cells"] for runtime in args.runtimes)
+    state["complete"] = all(runtime in state["cells"] for runtime in RUNTIMES)
     save_state(out / "latency.json", state)
     page = out / "latency.md"
     page.write_text(report(state), encoding="utf-8")
