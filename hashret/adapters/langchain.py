@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hashret._lazy import require
+from hashret._text import integer_id
 from hashret.codes import pack
 from hashret.collection import Collection
 from hashret.engine import open_model
@@ -173,7 +174,7 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
         """The collection's ids among some of documents, which are texts also where the collection's are numbers."""
         known: list[str | int] = []
         for id in ids:
-            number = int(id) if id.removeprefix("-").isdecimal() and id.isascii() and len(id) < 20 else None
+            number = integer_id(id)
             known += (
                 [id] if id in self.collection else [number] if number is not None and number in self.collection else []
             )

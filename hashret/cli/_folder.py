@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,9 @@ def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def place_of(folder: str, out: Path | None) -> Path:
     """Where the collection of a folder is."""
-    return out or Path(Path(folder).resolve().name + ".hashret")
+    if out is not None:
+        return out
+    return Path(Path(os.path.realpath(folder)).name + ".hashret")  # Path.resolve raises where links lead in a circle
 
 
 def open_folder(args: argparse.Namespace, folder: str) -> FolderIndex:

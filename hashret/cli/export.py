@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashret._lazy import require
+from hashret.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from hashret.data import Dataset
@@ -22,6 +23,7 @@ EXAMPLES = (
     "hashret export model/ --onnx",
     "hashret export model/ --onnx --int8 --data captions.jsonl --split val",
 )
+SPLIT = "val"
 COMPARED = 256  # items of each modality whose codes are compared, where data are given
 
 
@@ -33,16 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--onnx", action="store_true", help="the format: the only one, and so what is written without")
     parser.add_argument("--int8", action="store_true", help="8-bit weights for transformers: a quarter of the size")
     parser.add_argument("--out", type=Path, help="the directory to make (MODEL/onnx, where searching looks for it)")
-    add_data_arguments(parser, split="val", required=False)
+    add_data_arguments(parser, split=SPLIT, required=False)
+    parser.set_defaults(split=None)  # so that it is seen where it is given without data
 
 
 def run(args: argparse.Namespace) -> None:
     """Export, compare, and with data measure what it costs."""
+    _check_unused(args)
     require("torch", extra="export")
     from hashret.model import CrossModalHasher
     from hashret.onnx.export import default_out, export_model
 
-    dataset = _dataset(args) if args.data else None
+    dataset = None if args.data is None else _dataset(args)
     hasher = CrossModalHasher.load(args.model, device="cpu")
     images = [record.image for record in dataset.records[:COMPARED]] if dataset else ()
     texts = list(itertools.islice(_texts(dataset), COMPARED)) if dataset else ()
@@ -89,11 +93,21 @@ def cost(hasher: CrossModalHasher, exported: Exported, dataset: Dataset) -> str:
     return "\n".join(lines)
 
 
+def _check_unused(args: argparse.Namespace) -> None:
+    if args.data is not None:
+        return
+    given = [
+        f"--{name.replace('_', '-')}" for name in ("split", "splits", "split_seed", "strict") if getattr(args, name)
+    ]
+    if given:
+        raise InputError(f"{' and '.join(given)} belongs to a data set; name it with --data, or leave it out")
+
+
 def _dataset(args: argparse.Namespace) -> Dataset:
     """The records of the split that have captions, and a picture that can be read."""
     from hashret.cli._common import open_split, readable
-    from hashret.errors import DataError
 
+    args.split = SPLIT if args.split is None else args.split
     found = open_split(args)
     captioned = found.subset(row for row, record in enumerate(found) if record.captions)
     if not len(captioned):

@@ -42,7 +42,8 @@ def _index_folder(args: argparse.Namespace) -> None:
     from hashret.cli._common import quoted
     from hashret.cli._folder import open_folder, place_of, report
 
-    given = [f"--{name}" for name in ("split", "splits", "strict") if getattr(args, name)]
+    names = ("split", "splits", "split_seed", "strict")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
     given += ["--modality text"] if args.modality == "text" else []
     if given:
         raise InputError(f"{' and '.join(given)} belongs to a data set; name it with --data, after the model")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashret._json import json_object
+from hashret._text import integer_id
 from hashret.cli._common import printable
 from hashret.engine import RUNTIMES, Engine
 from hashret.errors import InputError
@@ -75,10 +76,8 @@ def _id(engine: Engine, text: str | None) -> str | int | None:
     """Ids on the command line are strings; one that only exists as a number is taken as the number."""
     if text is None or text in engine.collection:
         return text
-    try:
-        return int(text)
-    except ValueError:
-        return text
+    number = integer_id(text)
+    return text if number is None else number
 
 
 def _rows(hits: CollectionHits) -> list[dict[str, Any]]:

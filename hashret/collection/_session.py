@@ -92,7 +92,7 @@ class Session:
             self._check_usable()
             if self.mode != "w":
                 raise StorageError(f"{self.path} is open for reading; open it with mode='w' to change it")
-            if self._lock is None or not self._lock.guards(self.path / LOCK):
+            if not self._in_place():
                 raise self._moved()
             if self.catalogue.unsure:
                 self._tidy()
@@ -142,6 +142,8 @@ class Session:
         """Take over what was committed since the last call; whether anything was."""
         with self._mutex:
             self._check_usable()
+            if self.mode == "w" and not self._in_place():
+                raise self._moved()
             with self.view.lock:
                 before = self.view.state
                 if self.catalogue.outdated():
@@ -203,7 +205,13 @@ class Session:
         with suppress(StorageError, OSError):  # or else the next writer does it; nobody reads what lies beyond
             with self.catalogue.reading():
                 self.view.refresh()
-            _write.tidy(self.view)
+            if self._in_place():  # or else what lies there is not this catalogue's to remove
+                _write.tidy(self.view)
+
+    def _in_place(self) -> bool:
+        """A writer's: whether its files are those at the path, both: a backup may bring back only one of them."""
+        locked = self._lock is not None and self._lock.guards(self.path / LOCK)
+        return locked and not self.catalogue.outdated()
 
     def _unsure(self, error: StorageError) -> StorageError:
         return StorageError(
@@ -239,8 +247,8 @@ class Session:
 
     def _moved(self) -> StorageError:
         return StorageError(
-            f"{self.path} (or its file {LOCK!r}) was moved or replaced since it was opened, and nothing was "
-            "written; close it and open it where it is now"
+            f"{self.path} (or its file {LOCK!r} or {NAME!r}) was moved or replaced since it was opened, and nothing "
+            "was written; close it and open it where it is now"
         )
 
     @contextmanager

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import operator
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from hashret.collection.collection import Collection
 
 _BATCH = 50_000  # rows of Parquet at a time
+# what a file from elsewhere may lead to: parts that are missing or of another type, a number without an end, JSON of
+# 1,000 brackets (RecursionError, as an archive with a password, is a RuntimeError)
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RuntimeError, OSError)
 
 
 class _Stored(NamedTuple):
@@ -62,7 +66,7 @@ class _Metadata(Sequence[Any]):
         text = self._texts[position]
         try:
             return None if text is None else json.loads(text)
-        except json.JSONDecodeError as error:
+        except (TypeError, ValueError, RecursionError) as error:  # no text; no JSON, or 4,300 digits; 1,000 brackets
             raise InputError(f"{self._path} has metadata that is no JSON ({error}); export it again") from error
 
 
@@ -156,7 +160,7 @@ def _read_npz(path: Path, n_bits: int) -> _Stored:
         lines = _texts(arrays["metadata_json"]) if "metadata_json" in arrays else None
         fingerprint = str(arrays["fingerprint"]) if "fingerprint" in arrays else None
         next_id = operator.index(arrays.get("next_id", 0))
-    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (*_UNREADABLE, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
     _check_width(path, width, n_bits)
     if codes.ndim != 2 or (isinstance(ids, np.ndarray) and ids.ndim != 1):
@@ -192,7 +196,7 @@ def _read_parquet(path: Path, n_bits: int) -> _Stored:
                 ids = [json.loads(id) for id in ids]
             next_id = operator.index(about.get("next_id", 0))
             return _Stored(ids, np.concatenate(codes), texts, about.get("fingerprint"), next_id)
-    except (arrow.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (*_UNREADABLE, arrow.ArrowException) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error

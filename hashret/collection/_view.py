@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hashret.index import FlatIndex
 
 _NOTHING = State(-1, 0, 0, 0, 0)  # no collection has generation 0
-_WINDOW = 1 << 16
+_FIRST, _WINDOW = 1 << 10, 1 << 16  # rows of a window: whoever wants a few items does not wait for a quarter second
 
 
 class View:
@@ -176,16 +176,17 @@ class View:
         Raises:
             StorageError: the view took over another state between two windows.
         """
-        state = self.state
-        for first in range(0, state.n_rows, _WINDOW):
+        state, first, size = self.state, 0, _FIRST
+        while first < state.n_rows:
             with self.lock:
                 if self.state != state:
                     raise StorageError(
                         f"the snapshot of {self._directory} was refreshed while it was read from end to end; begin "
                         "again, or take a snapshot for each"
                     )
-                window = self._window(first, min(first + _WINDOW, state.n_rows))
+                window = self._window(first, min(first + size, state.n_rows))
             yield window
+            first, size = first + size, min(2 * size, _WINDOW)
 
     def _window(self, first: int, stop: int) -> tuple[Rows, list[Id], list[str | None]]:
         rows = np.arange(first, stop)

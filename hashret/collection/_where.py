@@ -23,7 +23,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from hashret._text import is_text
+from hashret._text import is_field_name, is_text
 from hashret.collection._check import INT_MAX, INT_MIN
 from hashret.errors import InputError
 from hashret.registry import nearest
@@ -34,7 +34,6 @@ MAX_DEPTH = 20  # SQLite's parser takes about 100 brackets, and each level opens
 _LOGIC = ("and", "or", "not")
 _COMPARE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _OPERATORS = ("eq", "ne", *_COMPARE, "in", "contains", "exists", "not")
-_BAD_NAME = re.compile(r'["\\\x00-\x1f]')
 
 
 class Condition(NamedTuple):
@@ -231,7 +230,7 @@ def _path(field: Any) -> str:
         raise InputError(f"a field's name is a str, not {field!r}")
     names = [name.replace("\\.", ".") for name in re.split(r"(?<!\\)\.", field)]
     for name in names:
-        if not name or _BAD_NAME.search(name) or not is_text(name):
+        if not is_field_name(name):
             raise InputError(
                 f"a filter or an index cannot name the field {field!r}: a name is not empty and has no quotes, "
                 "backslashes or control characters"

@@ -107,9 +107,10 @@ def _holds(root: Path, known: Mapping[str, Known]) -> bool:
 
 
 def _is(path: Path, one: Known) -> bool | None:
-    """Whether a file has the content that is stored, whatever its time; None where no file can be read."""
+    """Whether a file has the content that is stored, whatever its time; None where that is not stored (its code is a
+    client's), or no file can be read."""
     try:
-        if not path.is_file():
+        if not one.content or not path.is_file():
             return None
         return path.stat().st_size == one.size and digest_of(path.read_bytes()) == one.content
     except (OSError, MemoryError):

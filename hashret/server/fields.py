@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from itertools import islice
 from typing import Any, NamedTuple
 
+from hashret._text import is_field_name
 from hashret.collection import Collection
 from hashret.indexing.known import LISTING
 from hashret.server.schemas import EXACT
@@ -31,11 +32,13 @@ class Field(NamedTuple):
 
 def fields_of(collection: Collection) -> tuple[Field, ...]:
     """The fields that are worth filtering by, the most frequent first."""
-    ids = list(islice(collection, SAMPLE))
+    with collection.snapshot() as fixed:  # an item may be removed before it is looked at
+        ids = list(islice(fixed, SAMPLE))
+        sample = fixed.get(ids).metadata if ids else []
     found: dict[str, list[Any]] = defaultdict(list)
-    for metadata in collection.get(ids).metadata if ids else ():
+    for metadata in sample:
         for name, value in metadata.items():
-            if name not in (*HIDDEN, *_LOGIC) and not set(name) & set('"\\'):
+            if name not in (*HIDDEN, *_LOGIC) and is_field_name(name):
                 found[name].append(value)
     fields = [
         field for name in sorted(found, key=lambda name: -len(found[name])) if (field := _field(name, found[name]))

@@ -92,14 +92,17 @@ def listed_file(metadata: dict[str, Any]) -> str | None:
     return listed if isinstance(listed, str) and listed else None
 
 
-def listing_of(metadata: dict[str, Any]) -> dict[str, Any]:
-    """What an item's metadata say of its file, if they list one.
+def listing_of(metadata: dict[str, Any], *, same_code: bool) -> dict[str, Any]:
+    """What an item's metadata say of its file, if they list one, for metadata that come in their place.
 
     All of it goes together where the item was made from a folder: without it `hashret index` takes the file for a new
-    one, and stores it again in the place of what a client has written.
+    one, and stores it again in the place of what a client has written. Only the file's digest is emptied where the
+    item gets another code (``same_code`` is false): a picture of that content would be given the client's code.
     """
-    names = LISTING if metadata.keys() >= set(LISTING) else LISTING[:1]
-    return {name: metadata[name] for name in names if name in metadata}
+    if not metadata.keys() >= set(LISTING):
+        return {name: metadata[name] for name in LISTING[:1] if name in metadata}
+    kept = {name: metadata[name] for name in LISTING}
+    return kept if same_code else {**kept, "content": ""}
 
 
 def _decoded(content: bytes, max_pixels: int, side: int) -> Image:

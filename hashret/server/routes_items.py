@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from hashret._text import integer_id
 from hashret.codes import bytes_for
 from hashret.collection import Collection, Items
 from hashret.errors import InputError
@@ -26,7 +27,6 @@ from hashret.server.wire import (
     id_of,
     items_of,
     json_from,
-    number_from,
     numbered,
     sent,
     shown,
@@ -195,7 +195,7 @@ async def delete(request: Request, gone: Ids) -> Response:
 async def _stored(request: Request, text: str, as_number: bool) -> Items:
     """The item that a text names; 1 and "1" are different ids, and the text comes first."""
     state = parts(request)
-    number = number_from(text)
+    number = integer_id(text)
 
     def work(reader: Collection) -> Items:
         if as_number:
@@ -241,7 +241,7 @@ async def _write(
 ) -> Response:
     def work(collection: Collection) -> int:  # nobody else writes between its reading and its writing
         if replace:
-            about = _with_files(collection, ids, metadata) if keep_files else metadata
+            about = _with_files(collection, ids, codes, metadata) if keep_files else metadata
             collection.upsert(codes, ids=ids, metadata=about)
         else:
             collection.add(codes, ids=ids, metadata=metadata)
@@ -251,13 +251,19 @@ async def _write(
     return answer({"ids": ids, "count": count}, status)
 
 
-def _with_files(collection: Collection, ids: list[Any], metadata: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_files(
+    collection: Collection, ids: list[Any], codes: np.ndarray, metadata: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """New metadata with the files that the collection lists for these ids.
 
     A client is not told the file's place, and may round its time: ``mtime_ns`` is more than JavaScript holds exactly.
     """
-    stored = [id for id in ids if id in collection]
-    files = {id: listing_of(about) for id, about in zip(stored, collection.get(stored).metadata)}
+    new = dict(zip(ids, codes))
+    old = collection.get([id for id in ids if id in collection])
+    files = {
+        id: listing_of(about, same_code=np.array_equal(new[id], code))
+        for id, code, about in zip(old.ids, old.codes, old.metadata)
+    }
     return [{**about, **files.get(id, {})} for id, about in zip(ids, metadata)]
 
 

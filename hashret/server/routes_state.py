@@ -63,7 +63,7 @@ async def collection(request: Request) -> Response:
     state = parts(request)
     service, settings = state.service, state.settings
     async with deadline(settings.timeout_s):
-        count = await service.count()
+        count, fields = await service.facts()
     return answer(
         {
             "name": service.path.resolve().name.removesuffix(".hashret"),
@@ -72,7 +72,7 @@ async def collection(request: Request) -> Response:
             "encoder": service.encoder,
             "writable": settings.token is not None and not settings.read_only,
             "credits": settings.credits or service.credits,
-            "fields": [field._asdict() for field in service.fields],
+            "fields": [field._asdict() for field in fields],
             "limits": {
                 "k": MAX_K,
                 "codes": MAX_CODES,

@@ -21,7 +21,7 @@ import numpy as np
 
 from hashret.collection import Collection, CollectionHits
 from hashret.engine import Engine
-from hashret.errors import HashretError, InputError
+from hashret.errors import HashretError, InputError, StorageError
 from hashret.server.batching import Batcher
 from hashret.server.fields import Field, fields_of
 from hashret.server.problems import ApiError, busy
@@ -48,11 +48,11 @@ class Service:
     def __init__(
         self, path: str | Path, *, model: str | Path | None, settings: Settings, batched: Callable[[int, float], None]
     ) -> None:
-        self.path, self._settings = Path(path), settings
+        self.path, self._settings = Path(path).absolute(), settings  # as errors quote it, which must not show it
         threads = settings.encoder_threads or max(1, (os.cpu_count() or 1) // 2)
-        self._engine = Engine.open(path, model=model, threads=threads)
+        self._engine = Engine.open(self.path, model=model, threads=threads)
         self._readers: queue.SimpleQueue[Collection] = queue.SimpleQueue()
-        self._all = [Collection.open(path) for _ in range(settings.readers)]
+        self._all = [Collection.open(self.path) for _ in range(settings.readers)]
         for reader in self._all:
             self._readers.put(reader)
         self._writer: Collection | None = None
@@ -66,7 +66,8 @@ class Service:
             max_queue=settings.max_queue,
             seen=batched,
         )
-        self.fields: tuple[Field, ...] = fields_of(self._all[0])
+        self._fields: tuple[Any, tuple[Field, ...]] = (None, ())  # of which state, and they
+        self._facts(self._all[0])
         self._loading: asyncio.Task[None] | None = None
 
     @property
@@ -185,6 +186,17 @@ class Service:
         """How many items there are."""
         return await self.read(len)
 
+    async def facts(self) -> tuple[int, tuple[Field, ...]]:
+        """How many items there are, and the fields that are worth filtering by."""
+        return await self.read(self._facts)
+
+    def _facts(self, reader: Collection) -> tuple[int, tuple[Field, ...]]:
+        info = reader.info()
+        state = (info.generation, info.count, info.dead)  # every change but an index adds rows, or kills or frees some
+        if self._fields[0] != state:
+            self._fields = (state, fields_of(reader))
+        return info.count, self._fields[1]
+
     async def read(self, work: Callable[[Collection], T]) -> T:
         """Do ``work`` with a reader that nobody else has meanwhile; where this is cancelled, so is the work."""
         at_work: Collection | None = None
@@ -221,12 +233,33 @@ class Service:
 
         def with_writer() -> T:
             if self._writer is None:  # at the first write: until then another process may have it
-                self._writer = Collection.open(self.path, mode="w")
-            done = work(self._writer)
+                self._writer = self._opened()
+            try:
+                done = work(self._writer)
+            except StorageError:
+                self._forget_moved(self._writer)
+                raise
             self._writing.then(self._compact)
             return done
 
         return await self._writing.run(with_writer)
+
+    def _opened(self) -> Collection:
+        writer = Collection.open(self.path, mode="w")
+        try:
+            len(self._engine.collection)  # refuses another collection in the place of the one that is served
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def _forget_moved(self, writer: Collection) -> None:
+        """Close a writer whose files were moved or replaced: it can write no more, and the next write opens anew."""
+        try:
+            writer.refresh()
+        except StorageError:
+            self._writer = None
+            writer.close()
 
     def _compact(self) -> None:
         """Free the space of dead rows where they are most; searches go on, and the next write waits."""

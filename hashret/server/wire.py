@@ -15,12 +15,13 @@ import numpy as np
 from fastapi.responses import Response
 
 from hashret._json import json_object
+from hashret._text import integer_id
 from hashret.codes import Codes, bytes_for, check_codes
 from hashret.collection import CollectionHits
 from hashret.errors import InputError, UnknownIdError
 from hashret.server.pictures import listed_file
 from hashret.server.problems import busy
-from hashret.server.schemas import EXACT, HIDDEN, INT64, public_filter
+from hashret.server.schemas import EXACT, HIDDEN, public_filter
 
 _TOGETHER = 16  # hits written by one call
 _WRITER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -63,21 +64,13 @@ def json_from(text: str | None, name: str) -> dict[str, Any]:
     return {} if text is None or not text.strip() else json_object(text, name)
 
 
-def number_from(text: str) -> int | None:
-    """The integer id that a text writes, if it writes one."""
-    if len(text) > 20 or not (text.isascii() and text.removeprefix("-").isdigit()):
-        return None
-    number = int(text)
-    return number if -INT64 - 1 <= number <= INT64 else None
-
-
 def numbered(text: str) -> int:
     """The integer id that a text must write.
 
     Raises:
         UnknownIdError: it writes none.
     """
-    number = number_from(text)
+    number = integer_id(text)
     if number is None:
         raise UnknownIdError(f"{text!r} is no number, so no item has it")
     return number

@@ -79,8 +79,7 @@ class Stage:
         ema: decay of a running mean of the weights, which is then what is validated and kept; None: none.
         momentum: the twin and queues that the loss ``momentum_contrast`` reads; None: none.
         refurbish: how pairs that look false are believed less (robust learning under noise); None: all are believed.
-        patience: end the stage after so many epochs without a better validation figure than the best of all stages; None:
-            never.
+        patience: end the stage after so many epochs without a figure better than the best of all stages; None: never.
         start: from the weights as they are, or from the best so far.
     """
 

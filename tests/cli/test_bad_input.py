@@ -141,6 +141,13 @@ CASES = {
     "a damaged model": (["info", "{damaged}"], "model.json"),
     "an id of odd digits": (["search", "{collection}", "--id=²"], "does not hold the id"),
     "an id of signs": (["search", "{collection}", "--id=--5"], "does not hold the id"),
+    "an id of a number as Python writes it": (["search", "{collection}", "--id=1_0"], "does not hold the id '1_0'"),
+    "an id of other digits": (["search", "{collection}", "--id=٧"], "does not hold the id '٧'"),
+    "a split of no data": (["export", "{model}", "--out", "{tmp}/onnx", "--split", "val"], "--split belongs to a data"),
+    "a seed of no data": (
+        ["export", "{model}", "--out", "{tmp}/onnx", "--split-seed", "3", "--strict", "--splits", "{captions}"],
+        "--splits and --split-seed and --strict belongs to",
+    ),
     "too many bits to index": (
         ["index", "{model}", "--data", "{captions}", "--n-bits", "64", "--out", "{tmp}/x.hashret"],
         "the model's 32",

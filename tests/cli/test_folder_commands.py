@@ -49,6 +49,8 @@ def test_a_second_run_reports_what_is_gone_and_prunes_it(photos, run_cli):
         (["{model}"], "--data"),
         (["{photos}", "--model", "{empty}"], "holds no model"),
         (["{photos}", "--split", "test"], "--split belongs to a data set"),
+        (["{photos}", "--split-seed", "3"], "--split-seed belongs to a data set"),
+        (["{empty}/../circle"], "circle"),
         (["{photos}", "--modality", "text"], "--modality text"),
         (["{photos}", "--n-bits", "64"], "32"),
         (["{photos}", "--out", "{collection}"], "not made from a folder"),
@@ -61,6 +63,7 @@ def test_a_second_run_reports_what_is_gone_and_prunes_it(photos, run_cli):
 def test_wrong_input_is_told_and_nothing_is_made(world, photos, tmp_path, run_cli, arguments, sentence):
     empty = tmp_path / "empty"
     empty.mkdir()
+    (tmp_path / "circle").symlink_to("circle")
     places = {"photos": photos, "empty": empty, "model": world.model, "collection": world.collection}
     code, _, err = run_cli("index", *(argument.format(**places) for argument in arguments))
     assert code == 2

@@ -86,6 +86,26 @@ def test_a_reader_goes_on_where_its_collection_comes_back_from_a_backup(path, co
             len(writer)
 
 
+def test_a_writer_leaves_a_catalogue_alone_that_came_back_beside_its_lock(path, codes, tmp_path):
+    """As rsync restores: each file by itself, and not the lock, which is equal."""
+    compacted(path, codes, 9)
+    shutil.copytree(path, tmp_path / "backup")
+    with Collection.open(path, mode="w") as writer:
+        writer.add(codes(3))
+        writer.delete(0)
+        for name in ("catalogue.sqlite", "codes-000002.bin"):
+            shutil.copy(tmp_path / "backup" / name, tmp_path / "new").rename(path / name)
+        for tail in ("-wal", "-shm"):
+            (path / f"catalogue.sqlite{tail}").unlink()
+        before = {file.name: file.read_bytes() for file in path.iterdir()}
+        for work in (lambda: writer.add(codes(1)), lambda: writer.delete(1), writer.compact, writer.refresh):
+            with pytest.raises(StorageError, match="moved or replaced"):
+                work()
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    with Collection.open(path) as found:
+        assert len(found) == found.verify().rows == 9
+
+
 def test_a_link_to_an_empty_directory_is_taken(path, codes, tmp_path):
     (tmp_path / "disk").mkdir()
     path.symlink_to("disk")

@@ -203,6 +203,39 @@ def test_foreign_parquet_files_are_refused_by_a_sentence(path, tmp_path, codes):
             collection.add(codes(1, n_bits=64))
 
 
+@pytest.mark.parametrize(
+    "metadata", [[{"a": 1}] * 2, [1, 2], ["[" * 100_000, None], ['{"a":' + "9" * 5000 + "}", "{}"]]
+)
+def test_metadata_of_a_file_from_elsewhere_that_are_no_json_are_refused(path, tmp_path, metadata):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(
+        arrow.table({"id": [1, 2], "code": [b"ab", b"cd"], "metadata": metadata}), tmp_path / "x.parquet"
+    )
+    with Collection.create(path, n_bits=16) as collection:
+        with pytest.raises(InputError, match=r"x\.parquet has metadata that is no JSON"):
+            collection.import_from(tmp_path / "x.parquet")
+        assert len(collection) == 0
+
+
+def test_parts_of_a_file_from_elsewhere_that_cannot_be_read_are_refused(path, tmp_path, codes):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    deep = np.frombuffer(("[" * 100_000 + "\n1").encode(), np.uint8)
+    np.savez(tmp_path / "deep.npz", codes=codes(2), n_bits=16, ids_json=deep)
+    np.savez(tmp_path / "endless.npz", codes=codes(2), n_bits=np.inf, ids=[1, 2])
+    np.savez(tmp_path / "damaged.npz", codes=codes(2), n_bits=16, ids=[1, 2])
+    content = bytearray((tmp_path / "damaged.npz").read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # as if it had a password
+    (tmp_path / "damaged.npz").write_bytes(content)
+    table = arrow.table({"id": [1, 2], "code": [b"ab", b"cd"], "metadata": ["{}", "{}"]})
+    for name, about in (("deep", "[" * 100_000), ("odd", '{"ids": "json"}')):
+        parquet.write_table(table.replace_schema_metadata({"hashret": about}), tmp_path / f"{name}.parquet")
+    with Collection.create(path, n_bits=16) as collection:
+        for name in ("deep.npz", "endless.npz", "damaged.npz", "deep.parquet", "odd.parquet"):
+            with pytest.raises(InputError, match="cannot be read as an exported collection"):
+                collection.import_from(tmp_path / name)
+        assert len(collection) == 0
+
+
 def test_one_long_id_does_not_make_the_others_long(path, tmp_path, codes):
     with Collection.create(path, n_bits=16) as collection:
         collection.add(codes(2000), ["x" * 5000, *(f"é{i}" for i in range(1999))])

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from hashret.collection import Collection
 from hashret.errors import MismatchError
 from hashret.indexing import FolderIndex
 
@@ -25,6 +26,16 @@ def test_a_folder_restored_elsewhere_is_known_again_by_what_its_pictures_are(wor
         shutil.copy(world.folder / f"{30 + number}.png", restored / f"{number}.png")
     changes = update(restored, indexed)
     assert (changes.touched, changes.changed, changes.encoded, len(changes.gone)) == (4, 2, 2, 6)
+
+
+def test_codes_of_a_client_say_nothing_against_a_folder(world, photos, indexed, tmp_path):
+    with Collection.open(indexed, mode="w") as collection:
+        items = collection.get(list(collection)[:9])
+        collection.upsert(items.codes, items.ids, [{**about, "content": ""} for about in items.metadata])
+    restored = tmp_path / "restored"
+    shutil.copytree(photos, restored, copy_function=shutil.copyfile)
+    shutil.rmtree(photos)
+    assert update(restored, indexed).encoded == 9  # whose codes are not their files'
 
 
 @pytest.mark.parametrize("mine", [0, 1, 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,8 +35,10 @@ def test_a_filter_cannot_feel_its_way_to_the_place_of_a_file(api, where):
     assert api.get("/api/items", params={"where": '{"images": 1, "an\\\\.image": 2}'}).status_code == 200
 
 
-def test_errors_do_not_say_where_things_lie(tmp_path, serve):
-    path = tmp_path / "c.hashret"
+@pytest.mark.parametrize("relative", [False, True])
+def test_errors_do_not_say_where_things_lie(tmp_path, serve, monkeypatch, relative):
+    monkeypatch.chdir(tmp_path)
+    path = Path("c.hashret") if relative else tmp_path / "c.hashret"
     with Collection.create(path, n_bits=16, model=tmp_path / "no-model") as collection:
         collection.add(np.zeros((1, 2), np.uint8), ids=["a"])
     with serve(path) as client:

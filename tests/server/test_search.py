@@ -258,3 +258,29 @@ def test_fields_of_photos_are_ranges_of_days_and_numbers_and_words_that_recur(tm
     assert fields["taken"].values == ("2024-05-01", "2024-05-30")
     assert set(fields["camera"].values) == {"A", "B"}
     assert (fields["width"].low, fields["width"].high, fields["width"].values) == (101, 130, ())
+
+
+def test_fields_that_no_filter_can_name_are_not_offered(tmp_path):
+    names = ("", "a\tb", "a\\b", 'a"b', "a.b", "it's")
+    with Collection.create(tmp_path / "c.hashret", n_bits=16) as collection:
+        metadata = [dict.fromkeys(names, "uv"[row % 2]) for row in range(30)]
+        collection.add(np.zeros((30, 2), np.uint8), metadata=metadata)
+        assert [field.name for field in fields_of(collection)] == ["a.b", "it's"]
+
+
+def test_the_fields_are_those_of_now(tmp_path, serve, monkeypatch):
+    looked = []
+    monkeypatch.setattr("hashret.server.service.fields_of", lambda reader: looked.append(1) or fields_of(reader))
+    path = tmp_path / "c.hashret"
+    Collection.create(path, n_bits=16).close()
+    with serve(path) as client:
+        assert client.get("/api/collection").json()["fields"] == []
+        with Collection.open(path, mode="w") as collection:
+            collection.add(np.zeros((30, 2), np.uint8), metadata=[{"year": 2000 + row % 3} for row in range(30)])
+        for _ in range(3):
+            (field,) = client.get("/api/collection").json()["fields"]
+            assert (field["name"], field["values"]) == ("year", [2000, 2001, 2002])
+        with Collection.open(path, mode="w") as collection:
+            collection.upsert(np.zeros((1, 2), np.uint8), ids=[0], metadata=[{"year": 1999}])
+        assert client.get("/api/collection").json()["fields"][0]["low"] == 1999
+    assert len(looked) == 3

@@ -67,6 +67,52 @@ def test_a_replaced_item_keeps_its_file_and_the_index_of_the_folder_leaves_it(wo
         assert [about.get("rating") for about in index.collection.get(["1.png", "2.png"]).metadata] == [5, 4]
 
 
+def test_a_code_that_a_client_wrote_is_not_given_to_other_pictures(world, serve, tmp_path):
+    path, folder = tmp_path / "photos.hashret", tmp_path / "photos"
+    folder.mkdir()
+    for name in ("1.png", "2.png", "3.png"):
+        shutil.copy(world.folder / name, folder)
+    with FolderIndex.open(folder, path, model=world.model) as index:
+        assert index.update().added == 3
+        code = index.collection.codes(["1.png"])[0]
+    with serve(path) as client:
+        items = [{"id": name, "code": bytes(~code).hex()} for name in ("1.png", "2.png")]
+        assert client.put("/api/items", json={"items": items}, headers=BEARER).status_code == 200
+    shutil.copy(folder / "1.png", folder / "copy.png")
+    (folder / "2.png").rename(folder / "renamed.png")
+    with FolderIndex.open(folder, path) as index:
+        changes = index.update()
+        assert (changes.unchanged, changes.added, changes.encoded) == (2, 2, 2)
+        assert index.collection.codes(["copy.png", "1.png"]).tolist() == [code.tolist(), (~code).tolist()]
+
+
+def test_the_writer_goes_on_where_the_collection_comes_back_from_a_backup(plain, tmp_path):
+    client, path = plain
+    shutil.copytree(path, tmp_path / "backup")
+    for remove in (lambda: shutil.rmtree(path), lambda: path.rename(tmp_path / "old")):
+        assert client.put("/api/items", json={"items": [ITEM]}, headers=BEARER).json()["count"] == 5
+        remove()
+        shutil.copytree(tmp_path / "backup", path)
+        assert client.post("/api/items", json={"items": [ITEM]}, headers=BEARER).status_code == 503
+        assert client.post("/api/items", json={"items": [ITEM]}, headers=BEARER).json()["count"] == 5
+    (path / "lock").unlink()
+    answers = [client.post("/api/items/delete", json={"ids": [0]}, headers=BEARER).status_code for _ in range(2)]
+    assert answers == [503, 200]
+    with Collection.open(path) as collection:
+        assert len(collection) == collection.verify().count == 4
+
+
+def test_nothing_is_written_to_another_collection_in_the_place_of_the_one_that_is_served(plain):
+    client, path = plain
+    assert client.post("/api/items", json={"items": [ITEM]}, headers=BEARER).status_code == 201
+    shutil.rmtree(path)
+    Collection.create(path, n_bits=16).close()
+    again = [client.post("/api/items", json={"items": [ITEM]}, headers=BEARER).status_code for _ in range(3)]
+    assert again == [503, 503, 503]
+    with Collection.open(path, mode="w") as other:  # and the server does not keep it locked
+        assert len(other) == 0
+
+
 def test_what_a_collection_of_no_folder_lists_is_kept_and_its_other_fields_are_not(tmp_path, serve):
     path = tmp_path / "c.hashret"
     with Collection.create(path, n_bits=16) as collection:
