@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashret.codes import Codes
-from hashret.collection import _create
+from hashret.collection import _create, _write
 from hashret.collection._catalogue import Catalogue
 from hashret.collection._check import Id, Ids, checksum
 from hashret.collection._codes_file import HEADER_BYTES, file_name, parse_header, rows_of_a_block
@@ -61,6 +61,7 @@ def salvage(path: Path, out: Path) -> Salvaged:
         catalogue.read_leniently()
         with catalogue.reading():
             about = _about(catalogue, path, loss.problems)
+            next_id = _next_id(catalogue)
             codes = _codes(catalogue, path, (about.n_bits + 7) // 8)
             good = _good_rows(catalogue, codes, about.n_bits, loss.problems)
             items = _items(catalogue, loss.problems)
@@ -72,6 +73,8 @@ def salvage(path: Path, out: Path) -> Salvaged:
     with Collection.create(out, about.n_bits, **facts) as target:
         for rows, ids, texts in _pieces(items, runs, dead, good, loss):
             _add(target, codes, rows, ids, texts, loss)
+        with target._session.writing() as view:
+            _write.skip_ids(view, next_id)
         count = len(target)
     return Salvaged(count, loss.count, tuple(loss.ids), tuple(loss.problems))
 
@@ -123,6 +126,14 @@ def _about(catalogue: Catalogue, path: Path, problems: list[str]) -> _create.Abo
         except (StorageError, OSError) as error:
             problems.append(str(error))
     raise CorruptError(f"nothing can be saved from {path}: neither catalogue nor codes say how wide its codes are")
+
+
+def _next_id(catalogue: Catalogue) -> int:
+    """The next automatic id; 0 where the catalogue cannot say it, and then the largest that is saved decides."""
+    try:
+        return catalogue.state().next_id
+    except StorageError:
+        return 0
 
 
 def _codes(catalogue: Catalogue, path: Path, n_bytes: int) -> Codes:

@@ -29,7 +29,7 @@ from hashret._files import whole_file
 from hashret._lazy import require
 from hashret.codes import Codes, bytes_for
 from hashret.collection import _write
-from hashret.collection._check import INT_MAX, Id
+from hashret.collection._check import Id
 from hashret.errors import InputError, MismatchError
 from hashret.registry import nearest
 
@@ -93,10 +93,7 @@ def import_from(collection: Collection, path: Path) -> int:
     codes, ids, texts = collection._check_items(stored.codes, stored.ids, metadata)
     with collection._session.writing() as view:  # one transaction: all or nothing
         count = len(_write.store(view, codes, ids, texts, replace=False))
-        state = view.catalogue.state()
-        if stored.next_id > state.next_id:
-            later = state._replace(commits=view.state.commits + 1, next_id=min(stored.next_id, INT_MAX))
-            view.catalogue.set_state(later)
+        _write.skip_ids(view, stored.next_id)
     return count
 
 

@@ -61,6 +61,14 @@ def store(view: View, codes: Codes, ids: Ids | None, texts: list[str | None] | N
     return ids if isinstance(ids, list) else ids.tolist()
 
 
+def skip_ids(view: View, next_id: int) -> None:
+    """Give no automatic id below ``next_id`` from now on: all these were given before, if the items live or not."""
+    state = view.catalogue.state()
+    if next_id > state.next_id:
+        later = state._replace(commits=view.state.commits + 1, next_id=min(next_id, INT_MAX))
+        view.catalogue.set_state(later)
+
+
 def delete(view: View, rows: Rows) -> None:
     """Remove live rows, within a transaction."""
     state = view.state

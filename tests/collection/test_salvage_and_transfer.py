@@ -35,6 +35,16 @@ def test_an_intact_collection_is_copied(damaged, tmp_path):
         np.testing.assert_array_equal(new.get(ids).codes, old.get(ids).codes)
 
 
+def test_an_id_that_died_before_is_not_given_again(path, tmp_path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(10))
+        collection.delete(range(4, 10))
+    assert Collection.salvage(path, tmp_path / "out").count == 4
+    with Collection.open(tmp_path / "out", mode="w") as new:
+        assert list(new.add(codes(1))) == [10]
+        new.verify()
+
+
 def test_damaged_blocks_are_left_out(damaged, tmp_path):
     file = damaged / "codes-000001.bin"
     data = bytearray(file.read_bytes())
