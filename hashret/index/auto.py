@@ -37,7 +37,7 @@ _SAMPLE = 80  # rows taken as queries: two batches, and the others to be timed a
 _NEIGHBOUR, _FAR_NEIGHBOUR = 10, 100  # hits that are asked for on trial
 _MANY = 32  # hits from which the trial of more counts
 _BATCH = 16  # queries that count as a batch
-_CLEAR = 0.9  # of the time of the scan: a smaller gain may be noise
+_CLEAR = 0.75  # of the time of the scan: rows of the index are found up to a quarter sooner than queries like them
 
 
 @dataclass(frozen=True)
