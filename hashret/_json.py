@@ -1,4 +1,4 @@
-"""JSON objects that a user wrote, on a command line or in a form. Knows nothing of what they say."""
+"""JSON objects that a user wrote, on a command line, in a form or in a file. Knows nothing of what they say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 from typing import Any
 
 from hashret.errors import InputError
+
+MAX_DEPTH = 100
+"""Of metadata that can be stored."""
 
 
 def json_object(text: str, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 _BAD_NAME = re.compile(r'["\\\x00-\x1f]')
-_INT64 = 1 << 63
+INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1  # of integer ids
 
 
 def is_text(text: str) -> bool:
@@ -32,4 +32,4 @@ def integer_id(text: str) -> int | None:
     if len(text) > 20 or not (text.isascii() and text.removeprefix("-").isdigit()):
         return None
     number = int(text)
-    return number if -_INT64 <= number < _INT64 else None
+    return number if INT_MIN <= number <= INT_MAX else None

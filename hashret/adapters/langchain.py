@@ -174,10 +174,8 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
         """The collection's ids among some of documents, which are texts also where the collection's are numbers."""
         known: list[str | int] = []
         for id in ids:
-            number = integer_id(id)
-            known += (
-                [id] if id in self.collection else [number] if number is not None and number in self.collection else []
-            )
+            names = (id, integer_id(id))  # the text comes first
+            known += [name for name in names if name is not None and name in self.collection][:1]
         return known
 
     def _codes(self, vectors: list[list[float]]) -> np.ndarray:
@@ -195,5 +193,5 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
         text = rest.pop(self._text_key, None)
         if text is None:
             captions = rest.get("captions") or ""
-            text = captions if isinstance(captions, str) else next(iter(captions))
+            text = captions[0] if isinstance(captions, list) else captions
         return documents.Document(id=str(id), page_content=str(text), metadata=rest)

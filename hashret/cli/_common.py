@@ -47,6 +47,12 @@ def add_encoding_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto")
 
 
+def given_of_data(args: argparse.Namespace) -> list[str]:
+    """Which options of a data set are given, for commands that refuse them without one."""
+    names = ("split", "splits", "split_seed", "strict")
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
+
+
 def open_data(args: argparse.Namespace) -> Dataset:
     """The data set that the arguments name, with its splits; what its reader left out is on standard error."""
     from hashret.data import open_dataset

@@ -41,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, compare, and with data measure what it costs."""
-    _check_unused(args)
+    from hashret.cli._common import given_of_data
+
+    given = given_of_data(args) if args.data is None else []
+    if given:
+        raise InputError(f"{' and '.join(given)} belongs to a data set; name it with --data, or leave it out")
     require("torch", extra="export")
     from hashret.model import CrossModalHasher
     from hashret.onnx.export import default_out, export_model
@@ -91,16 +95,6 @@ def cost(hasher: CrossModalHasher, exported: Exported, dataset: Dataset) -> str:
         mixed = sum(way.r1 + way.r5 + way.r10 for way in (mixed_i2t, mixed_t2i))
         lines.append(f"{f'{n_bits} bits':<34}{old.r_sum:>8.1f}{new.r_sum:>8.1f}{mixed:>8.1f}")
     return "\n".join(lines)
-
-
-def _check_unused(args: argparse.Namespace) -> None:
-    if args.data is not None:
-        return
-    given = [
-        f"--{name.replace('_', '-')}" for name in ("split", "splits", "split_seed", "strict") if getattr(args, name)
-    ]
-    if given:
-        raise InputError(f"{' and '.join(given)} belongs to a data set; name it with --data, or leave it out")
 
 
 def _dataset(args: argparse.Namespace) -> Dataset:

@@ -39,12 +39,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _index_folder(args: argparse.Namespace) -> None:
-    from hashret.cli._common import quoted
+    from hashret.cli._common import given_of_data, quoted
     from hashret.cli._folder import open_folder, place_of, report
 
-    names = ("split", "splits", "split_seed", "strict")
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
-    given += ["--modality text"] if args.modality == "text" else []
+    given = given_of_data(args) + (["--modality text"] if args.modality == "text" else [])
     if given:
         raise InputError(f"{' and '.join(given)} belongs to a data set; name it with --data, after the model")
     with open_folder(args, args.source) as index:

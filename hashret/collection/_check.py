@@ -17,15 +17,14 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from hashret._text import is_text
+from hashret._json import MAX_DEPTH
+from hashret._text import INT_MAX, INT_MIN, is_text
 from hashret.errors import InputError
 
 Id = str | int
 Ids = npt.NDArray[np.int64] | list[Id]
 """Integers only: an array. Anything else: a list."""
 
-INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
-MAX_DEPTH = 100
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 

@@ -23,8 +23,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from hashret._text import is_field_name, is_text
-from hashret.collection._check import INT_MAX, INT_MIN
+from hashret._text import INT_MAX, INT_MIN, is_field_name, is_text
 from hashret.errors import InputError
 from hashret.registry import nearest
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hashret._text import INT_MAX
 from hashret.codes import Codes
-from hashret.collection._check import INT_MAX, Id, Ids, checksums, integer_checksums, is_contiguous
+from hashret.collection._check import Id, Ids, checksums, integer_checksums, is_contiguous
 from hashret.collection._codes_file import (
     HEADER_BYTES,
     CodesFile,

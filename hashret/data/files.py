@@ -25,6 +25,6 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def place_of(path: Path) -> str:
+def spelling_of(path: Path) -> str:
     """One spelling for every path of a file: ``1.jpg``, ``./x/../1.jpg`` and the absolute path are the same."""
     return os.path.normpath(Path(path).absolute())

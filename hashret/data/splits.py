@@ -16,7 +16,7 @@ from typing import Any
 
 from hashret._files import write_whole
 from hashret._text import is_text
-from hashret.data.files import place_of
+from hashret.data.files import spelling_of
 from hashret.data.readers._rows import check_pictures, read_text, split_name
 from hashret.data.readers._values import load_json
 from hashret.data.records import Dataset, with_splits
@@ -52,7 +52,7 @@ def split_records(
     """
     names = _check_fractions(fractions)
     if groups is None:
-        groups = [place_of(record.image) if record.image is not None else record.id for record in dataset]
+        groups = [spelling_of(record.image) if record.image is not None else record.id for record in dataset]
         groups = _first_ids(dataset, groups)  # a path would tie the division to one machine
     elif len(groups) != len(dataset):
         raise DataError(f"{len(groups)} groups were given for {len(dataset)} records; give one a record")

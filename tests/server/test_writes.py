@@ -37,14 +37,21 @@ def test_replacing_and_removing(plain):
     assert client.get("/api/item", params={"id": "new"}).status_code == 404
 
 
-def test_a_replaced_item_keeps_its_file_and_the_index_of_the_folder_leaves_it(world, serve, tmp_path):
-    """A client that JavaScript runs sends the time of the file rounded, and one may send nothing but its own fields."""
+@pytest.fixture
+def three(world, tmp_path):
+    """The collection of a folder of three pictures, and the folder."""
     path, folder = tmp_path / "photos.hashret", tmp_path / "photos"
     folder.mkdir()
     for name in ("1.png", "2.png", "3.png"):
         shutil.copy(world.folder / name, folder)
     with FolderIndex.open(folder, path, model=world.model) as index:
         assert index.update().added == 3
+    return path, folder
+
+
+def test_a_replaced_item_keeps_its_file_and_the_index_of_the_folder_leaves_it(three, serve):
+    """A client that JavaScript runs sends the time of the file rounded, and one may send nothing but its own fields."""
+    path, folder = three
     picture = {"picture": ("p.png", (folder / "3.png").read_bytes())}
     with serve(path) as client:
         rated, short = (client.get("/api/item", params={"id": name}).json() for name in ("1.png", "2.png"))
@@ -67,14 +74,10 @@ def test_a_replaced_item_keeps_its_file_and_the_index_of_the_folder_leaves_it(wo
         assert [about.get("rating") for about in index.collection.get(["1.png", "2.png"]).metadata] == [5, 4]
 
 
-def test_a_code_that_a_client_wrote_is_not_given_to_other_pictures(world, serve, tmp_path):
-    path, folder = tmp_path / "photos.hashret", tmp_path / "photos"
-    folder.mkdir()
-    for name in ("1.png", "2.png", "3.png"):
-        shutil.copy(world.folder / name, folder)
-    with FolderIndex.open(folder, path, model=world.model) as index:
-        assert index.update().added == 3
-        code = index.collection.codes(["1.png"])[0]
+def test_a_code_that_a_client_wrote_is_not_given_to_other_pictures(three, serve):
+    path, folder = three
+    with Collection.open(path) as collection:
+        code = collection.codes(["1.png"])[0]
     with serve(path) as client:
         items = [{"id": name, "code": bytes(~code).hex()} for name in ("1.png", "2.png")]
         assert client.put("/api/items", json={"items": items}, headers=BEARER).status_code == 200

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hashret.data.files import is_file, place_of
+from hashret.data.files import is_file, spelling_of
 from hashret.data.readers._values import check_metadata, check_text
 from hashret.data.records import Record, Skipped
 from hashret.errors import DataError
@@ -129,7 +129,7 @@ def check_pictures(items: Iterable[tuple[Path | None, str | None, str]]) -> None
     for image, split, where in items:
         if image is None or split is None:
             continue
-        other, there = seen.setdefault(place_of(image), (split, where))
+        other, there = seen.setdefault(spelling_of(image), (split, where))
         if other != split:
             raise DataError(
                 f"{where}: the picture {str(image)!r} is in the split {split!r} here and {other!r} in {there}; "

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hashret._json import MAX_DEPTH
 from hashret._text import is_text
 from hashret.errors import DataError
 
-MAX_DEPTH = 100  # of metadata, as in a collection
 _CONSTANTS = ("NaN", "Infinity", "-Infinity")
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|NaN|-?Infinity|-?\d[\d.eE+-]*', re.DOTALL)
 

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from hashret._text import is_text
-from hashret.data.files import is_file, place_of
+from hashret.data.files import is_file, spelling_of
 from hashret.data.readers._rows import Gathered, Row, gather, read_text
 from hashret.data.records import Skipped
 from hashret.errors import DataError
@@ -43,7 +43,7 @@ def read_folder(path: Path, *, images_root: Path | None = None, strict: bool = F
     if not names and not listed.records:
         why = f"; {closed.summary()}" if closed.count else ""
         raise DataError(f"there are no pictures in {str(path)!r}; known are {', '.join(sorted(PICTURES))}{why}")
-    known = {place_of(record.image) for record in listed.records if record.image is not None}
+    known = {spelling_of(record.image) for record in listed.records if record.image is not None}
     odd = tuple(name for name in names if not is_text(name))
     unused = closed + Skipped(odd, tuple(f"the path {str(path / name)!r} is not UTF-8; rename it" for name in odd))
     if unused.count and strict:
@@ -51,7 +51,7 @@ def read_folder(path: Path, *, images_root: Path | None = None, strict: bool = F
     rows = [
         Row(where=str(path / name), image=name, captions=_sidecar(path / name))
         for name in names
-        if place_of(path / name) not in known and is_text(name)
+        if spelling_of(path / name) not in known and is_text(name)
     ]
     found = gather(rows, base=path, strict=strict)
     return Gathered(listed.records + found.records, listed.skipped + found.skipped + unused)

@@ -17,7 +17,8 @@ PyObject *hr_py_mih_build(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "y*niiw*w*", &codes, &n_bytes, &from, &width, &starts, &ids)) return NULL;
     size_t n_rows = n_bytes > 0 ? (size_t)(codes.len / n_bytes) : 0;
     int fits = n_bytes > 0 && from >= 0 && width > 0 && width <= HR_MIH_MAX_WIDTH &&
-               (size_t)from + (size_t)width <= 8 * (size_t)n_bytes && n_rows < UINT32_MAX && codes.len % n_bytes == 0 && (size_t)starts.len == (((size_t)1 << width) + 1) * 4 &&
+               (size_t)from + (size_t)width <= 8 * (size_t)n_bytes && n_rows < UINT32_MAX &&
+               codes.len % n_bytes == 0 && (size_t)starts.len == (((size_t)1 << width) + 1) * 4 &&
                (size_t)ids.len == n_rows * 4 && (uintptr_t)starts.buf % 4 == 0 && (uintptr_t)ids.buf % 4 == 0;
     if (fits) {
         Py_BEGIN_ALLOW_THREADS
