@@ -185,6 +185,13 @@ def of_arrays(args: argparse.Namespace) -> Subject:
     longest = max(args.bits) if args.bits else None
     n_bits = length_of(images, texts, at_least=longest) or longest  # --bits may ask for prefixes only
     coded = as_coded(images, texts, n_bits=n_bits, owner=owner, labels=labels)
+    if args.html and dataset is not None and (apart := (coded.owner != rows)).any():
+        first = int(apart.argmax())
+        raise DataError(
+            f"--owner gives text code {first} to picture {coded.owner[first]}, and {str(args.data)!r} has a caption of "
+            f"picture {rows[first]} there, so that a report would show other words than were encoded; put the text "
+            f"codes in the order of the data, or leave out --data or --html"
+        )
     database = None
     if args.database_codes:
         arrays = (read_array(path, what="database codes") for path in args.database_codes)

@@ -98,6 +98,24 @@ def test_codes_are_measured_without_torch(arrays):
     assert "12 pictures, 12 captions" in done.stdout
 
 
+def test_a_report_shows_the_words_that_were_encoded(arrays, run_cli, tmp_path):
+    folder, made = arrays
+    lines = ({"image": f"{n}.png", "captions": ["a", "b"], "split": "test"} for n in range(12))
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for n in range(12):
+        (tmp_path / f"{n}.png").write_bytes(b"")
+    order = np.concatenate([np.arange(0, 24, 2), np.arange(1, 24, 2)])  # every first caption, then every second
+    for name in ("packed_texts", "owner"):
+        np.save(tmp_path / f"{name}.npy", made[name][order])
+    arguments = (
+        "eval", "--codes", folder / "packed.npy", tmp_path / "packed_texts.npy", "--owner", tmp_path / "owner.npy",
+        "--data", tmp_path / "pairs.jsonl",
+    )  # fmt: skip
+    assert run_cli(*arguments)[0] == 0
+    code, out, err = run_cli(*arguments, "--html", tmp_path / "report.html")
+    assert (code, out) == (2, "") and "text code 1 to picture 1" in err and "a caption of picture 0" in err
+
+
 BAD = {
     "nothing to measure": ([], "or --codes IMAGES TEXTS"),
     "a model without data": (["model"], "--data is missing"),
