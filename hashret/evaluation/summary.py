@@ -246,7 +246,8 @@ def interval_table(measured: Measured, coded: Coded, *, n_bits: int) -> Table:
             way, measure = name.split(" ", 1)
             if parse(measure).kind != "MedR" and not np.isnan(values).all():
                 sure = bootstrap(values, groups=groups[way])
-                rows.append((name, f"{sure.value:.4f}", f"{sure.low:.4f} to {sure.high:.4f}", len(values)))
+                known = int((~np.isnan(values)).sum())  # without those that have no rank
+                rows.append((name, f"{sure.value:.4f}", f"{sure.low:.4f} to {sure.high:.4f}", known))
     return Table(
         f"How sure, at {n_bits} bits",
         ("", "value", "95 % interval", "queries"),

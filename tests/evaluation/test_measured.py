@@ -21,7 +21,14 @@ from hashret.evaluation.foreign import as_coded, as_codes, length_of, read_array
 from hashret.evaluation.measured import measure_coded
 from hashret.evaluation.published import as_published
 from hashret.evaluation.report import render
-from hashret.evaluation.summary import bytes_plots, first_facts, label_table, quantile_plots, rank_plots
+from hashret.evaluation.summary import (
+    bytes_plots,
+    first_facts,
+    interval_table,
+    label_table,
+    quantile_plots,
+    rank_plots,
+)
 
 
 def coded(n_images: int = 40, *, n_bits: int = 32, seed: int = 0, labels: bool = True, floats: bool = True) -> Coded:
@@ -253,6 +260,14 @@ def test_the_worst_queries_come_first_whatever_is_better() -> None:
     measured = measure_coded(coded(), code_lengths=(8,), measures=("MeanR",))
     for plot in quantile_plots(measured).plots:
         assert plot.series[0].y[0] > plot.series[0].y[-1]
+
+
+def test_an_interval_counts_the_queries_that_have_a_value() -> None:
+    given = coded()
+    without = int((given.known_labels.sum(axis=1) == 0).sum())  # no label, and so no rank
+    rows = interval_table(measure_coded(given, measures=("AP@all", "MeanR")), given, n_bits=32).rows
+    counts = {name: queries for name, _, _, queries in rows}
+    assert (counts["i2t AP@all"], counts["i2t MeanR"], counts["t2i MeanR"]) == (40, 40 - without, 80 - 2 * without)
 
 
 def test_hits_that_are_sure_are_so_in_every_order_of_ties(tmp_path: Path) -> None:
