@@ -119,10 +119,13 @@ class Measure:
             InputError: a cut that the measure does not take, a missing one, or a parameter left open.
         """
         kind = KINDS[self.kind]
-        forms = {"rank": f"{self.kind}@10", "all": f"{self.kind}@all", "radius": f"{self.kind}@H<=2"}
+        left_open = tuple((name, str(choices[1])) for name, choices in kind.parameters.items() if choices[0] is None)
+        ranks = self._head if self.parameters else Measure(self.kind, parameters=left_open)._head
+        whole = self.kind if left_open else self._head
+        forms = {"rank": f"{ranks}@10", "all": f"{whole}@all", "radius": f"{self.kind}@H<=2"}
         if (cut and cut not in kind.cuts) or (kind.cuts and not cut):
             takes = " or ".join(forms[form] for form in kind.cuts) or f"plain {self.kind}"
-            raise InputError(f"{self!r} is no measure: write it as {takes}")
+            raise InputError(f"{self if cut else self._head} is no measure: write it as {takes}")
         if cut == "all" and self.parameters and self.kind == "AP":
             raise InputError("over the whole ranking every norm of AP is the same: write AP@all")
         chosen = dict(self.parameters)
@@ -133,15 +136,19 @@ class Measure:
         return self
 
     def __repr__(self) -> str:
-        inside = ",".join(f"{name}={value}" for name, value in self.parameters)
-        head = f"{self.kind}({inside})" if inside else self.kind
         if self.radius is not None:
-            return f"{head}@H<={self.radius}"
+            return f"{self._head}@H<={self.radius}"
         if self.cut is not None:
-            return f"{head}@{self.cut}"
-        return f"{head}@all" if "all" in KINDS[self.kind].cuts else head
+            return f"{self._head}@{self.cut}"
+        return f"{self._head}@all" if "all" in KINDS[self.kind].cuts else self._head
 
     __str__ = __repr__
+
+    @property
+    def _head(self) -> str:
+        """The name without its cut."""
+        inside = ",".join(f"{name}={value}" for name, value in self.parameters)
+        return f"{self.kind}({inside})" if inside else self.kind
 
     @property
     def graded(self) -> bool:

@@ -49,7 +49,9 @@ def test_measures_are_built_in_python_too() -> None:
     ("name", "message"),
     [
         ("AP@50", r"different things.*AP\(norm=min\)@50"),
-        ("AP", "AP@10 or AP@all"),
+        ("AP", r"^AP is no measure: write it as AP\(norm=min\)@10 or AP@all$"),
+        ("AP(norm=all)", r"^AP\(norm=all\) is no measure: write it as AP\(norm=all\)@10 or AP@all$"),
+        ("NDCG(gain=linear)", r"NDCG\(gain=linear\)@10 or NDCG\(gain=linear\)@all$"),
         ("AP(norm=min)@all", "write AP@all"),
         ("AP(norm=mini)@50", "did you mean 'min'"),
         ("AP(nrom=min)@50", "did you mean 'norm'"),
