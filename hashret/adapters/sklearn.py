@@ -43,7 +43,7 @@ class HammingNeighbors(base.TransformerMixin, base.BaseEstimator):  # type: igno
             CodeError: these are no codes of this width.
         """
         codes = np.ascontiguousarray(X)
-        n_bits = self.n_bits or 8 * (codes.shape[1] if codes.ndim == 2 else 1)
+        n_bits = 8 * (codes.shape[1] if codes.ndim == 2 else 1) if self.n_bits is None else self.n_bits
         codes = check_codes(codes, n_bits=n_bits)
         self.index_ = FlatIndex(n_bits=n_bits)
         self.index_.add(codes)

@@ -85,6 +85,8 @@ def test_wrong_input_is_told(data):
         HammingNeighbors().kneighbors(queries)
     with pytest.raises(CodeError):
         HammingNeighbors().fit(codes.astype(float))
+    with pytest.raises(InputError, match="n_bits"):
+        HammingNeighbors(n_bits=0).fit(codes)
     fitted = HammingNeighbors().fit(codes)
     with pytest.raises(InputError, match="n_neighbors"):
         fitted.kneighbors(queries, 201)
