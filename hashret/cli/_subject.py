@@ -48,10 +48,8 @@ def check(args: argparse.Namespace) -> None:
         check_target(path)
     if args.html:
         require("matplotlib", extra="report")
-    if args.protocol is not None and (args.codes or args.database):
-        raise InputError(
-            "--protocol names what a model is asked and what it searches; leave --database and --codes out"
-        )
+    if args.protocol is not None:
+        _check_with_protocol(args)
     if args.rerank is not None and args.codes:
         raise InputError("--rerank belongs to a model; codes from elsewhere have nothing to re-rank with")
     if args.rerank is not None and args.rerank < 1:
@@ -68,6 +66,20 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--database-labels and --database-owner belong to --database-codes IMAGES TEXTS")
     if args.database_codes and args.database_labels is None:
         raise InputError("a database apart from the queries has no pair of theirs: give --labels and --database-labels")
+
+
+def _check_with_protocol(args: argparse.Namespace) -> None:
+    """Refuse options that say again what a protocol says."""
+    others = {
+        "--codes": bool(args.codes),
+        "--database": bool(args.database),
+        "--split": args.split != "test",
+        "--splits": args.splits is not None,
+        "--split-seed": args.split_seed != 0,
+    }
+    for name, given in others.items():
+        if given:
+            raise InputError(f"--protocol names what a model is asked and what it searches; leave {name} out")
 
 
 def _check_unused(args: argparse.Namespace) -> None:
