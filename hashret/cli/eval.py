@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hashret.cli._subject import Subject
     from hashret.evaluation.measured import Measured
     from hashret.evaluation.once import TestOnce
     from hashret.evaluation.published import AsPublished
+    from hashret.evaluation.sections import Table
     from hashret.training.reranking import Reranking
 
 SUMMARY = "Measure retrieval on a split: codes at each length, the float vectors, and chance; ties by expectation."
@@ -126,12 +127,12 @@ def run(args: argparse.Namespace) -> None:
         **({"rerank": reranked.to_dict()} if reranked else {}), "command": command,
     }  # fmt: skip
     text = json.dumps(plain(content), ensure_ascii=False, indent=2)
-    tables = [table(measured), *([_rerank_table(reranked)] if reranked else [])]
+    tables = [table(measured), *([_rerank_lines(reranked)] if reranked else [])]
     print(text if args.json else "\n".join(tables) + (_as_table(published) if published else ""), flush=True)
     if args.out:
         write_whole(args.out, text)
     if args.html:
-        _report(args, subject, measured, published, command)
+        _report(args, subject, measured, published, reranked, command)
 
 
 def table(measured: Measured) -> str:
@@ -167,13 +168,33 @@ def _line(name: str, stored: str, i2t: Sequence[float], t2i: Sequence[float], r_
     )
 
 
-def _rerank_table(found: Reranking) -> str:
+def _rerank_lines(found: Reranking) -> str:
     """Lines under those of ``table``."""
-    lines = ["", f"the nearest {found.k} by {found.n_bits} bits, items at one distance by row, in the order of"]
+    lines = ["", f"{_candidates(found)}, in the order of"]
+    lines += [_line(f"  {name}", "", i2t, t2i, r_sum) for name, i2t, t2i, r_sum in _rerank_rows(found)]
+    return "\n".join(lines)
+
+
+def _rerank_section(found: Reranking) -> Table:
+    from hashret.evaluation.sections import Table
+
+    return Table(
+        "Retrieval after re-ranking",
+        ("", *(f"{way} R@{k}, %" for way in ("i2t", "t2i") for k in (1, 5, 10)), "rSum, of 600"),
+        tuple((name, *i2t, *t2i, r_sum) for name, i2t, t2i, r_sum in _rerank_rows(found)),
+        note=f"Figures of {_candidates(found)}, in the order of codes, of float vectors and of the re-ranker.",
+    )
+
+
+def _candidates(found: Reranking) -> str:
+    return f"the nearest {found.k} by {found.n_bits} bits, items at one distance by row"
+
+
+def _rerank_rows(found: Reranking) -> Iterator[tuple[str, Sequence[float], Sequence[float], float]]:
+    """Whose order it is, R@1, R@5 and R@10 both ways, and their sum."""
     for name, result in (("codes", found.before), ("float vectors", found.floats), ("the re-ranker", found.after)):
         i2t, t2i = ((way.r1, way.r5, way.r10) for way in (result.i2t, result.t2i))
-        lines.append(_line(f"  {name}", "", i2t, t2i, result.r_sum))
-    return "\n".join(lines)
+        yield name, i2t, t2i, result.r_sum
 
 
 def _as_table(published: AsPublished) -> str:
@@ -199,7 +220,12 @@ def _guard(args: argparse.Namespace) -> TestOnce | None:
 
 
 def _report(
-    args: argparse.Namespace, subject: Subject, measured: Measured, published: AsPublished | None, command: str
+    args: argparse.Namespace,
+    subject: Subject,
+    measured: Measured,
+    published: AsPublished | None,
+    reranked: Reranking | None,
+    command: str,
 ) -> None:
     from hashret.evaluation.eval_report import evaluation_report
     from hashret.evaluation.report import write_report
@@ -231,6 +257,7 @@ def _report(
         dataset=subject.dataset,
         database=subject.database,
         published=published,
+        reranked=_rerank_section(reranked) if reranked else None,
         facts=facts,
         command=command,
     )

@@ -36,6 +36,7 @@ def evaluation_report(
     dataset: Dataset | None = None,
     database: Coded | None = None,
     published: AsPublished | None = None,
+    reranked: Table | None = None,
     facts: Sequence[tuple[str, str]] = (),
     command: str = "",
     seed: int = 0,
@@ -50,6 +51,7 @@ def evaluation_report(
         dataset: the records behind the codes, in their order, for sample hits; without it there are none.
         database: what the measures over labels searched, where it is apart from the queries.
         published: a number in another code base's convention, to be shown beside the standard one.
+        reranked: the figures of a re-ranker's order, to be shown below those of the codes.
         facts: name and value of what was measured: the model, the data, the split.
         command: that gives the same figures.
         seed: of the draw of sample hits.
@@ -59,6 +61,7 @@ def evaluation_report(
     sections: list[Section] = [
         first_facts(measured, n_bits=longest),
         retrieval_table(measured, title="Retrieval of the own pair"),
+        *((reranked,) if reranked is not None else ()),
         bytes_plots(measured),
         rank_plots(measured, coded),
     ]

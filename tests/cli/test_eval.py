@@ -248,8 +248,12 @@ def test_what_a_re_ranker_makes_of_the_nearest_items(world, run_cli, tmp_path):
     lines = out.splitlines()
     head = next(number for number, line in enumerate(lines) if "the nearest 3 by 16 bits" in line)
     assert [line[:22].strip() for line in lines[head + 1 : head + 4]] == ["codes", "float vectors", "the re-ranker"]
-    code, out, err = run_cli("eval", tmp_path / "model", *data, "--rerank", 3, "--json")
+    page = tmp_path / "report.html"
+    code, out, err = run_cli("eval", tmp_path / "model", *data, "--rerank", 3, "--json", "--html", page)
     figures = json.loads(out)["rerank"]
+    _, section = page.read_text(encoding="utf-8").split("<h2>Retrieval after re-ranking</h2>")
+    last = section.split("</table>")[0].split("the re-ranker")[-1]
+    assert f">{figures['after']['i2t']['R@1']:.1f}<" in last and f">{figures['after']['rSum']:.1f}<" in last
     assert (figures["k"], figures["n_bits"]) == (3, model.n_bits)
     assert figures["after"]["rSum"] == figures["floats"]["rSum"]  # it has learnt nothing yet
 
