@@ -56,8 +56,7 @@ def evaluation_report(
         command: that gives the same figures.
         seed: of the draw of sample hits.
     """
-    lengths = tuple(measured.codes)
-    longest = max(lengths)
+    longest = max(measured.codes)
     sections: list[Section] = [
         first_facts(measured, n_bits=longest),
         retrieval_table(measured, title="Retrieval of the own pair"),
@@ -69,7 +68,7 @@ def evaluation_report(
         sections += [
             label_table(measured, title="Retrieval by shared labels"),
             quantile_plots(measured),
-            curve_plots(coded, code_lengths=lengths, database=database),
+            curve_plots(measured, coded, database=database),
         ]
     if published is not None:
         sections.append(published_table(published))

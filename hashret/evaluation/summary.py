@@ -198,17 +198,19 @@ def quantile_plots(measured: Measured) -> Plots:
     return Plots(f"{measure}, query by query", tuple(plots))
 
 
-def curve_plots(coded: Coded, *, code_lengths: Sequence[int], database: Coded | None = None) -> Plots:
+def curve_plots(measured: Measured, coded: Coded, *, database: Coded | None = None) -> Plots:
     """Precision against recall over shared labels: within each Hamming radius, and interpolated over the ranking."""
+    ties = next(iter(measured.codes.values())).ties
+    together = ", items at one distance retrieved together"  # the expected maximum over orders has no closed form
     lookup: dict[str, list[Series]] = {way: [] for way in WAYS}
     ranking: dict[str, list[Series]] = {way: [] for way in WAYS}
-    for n_bits in some(list(code_lengths)):
+    for n_bits in some(list(measured.codes)):
         for way, arguments in by_way(coded, database, n_bits).items():
             radius = radius_curve(*arguments, n_bits=n_bits)
             filled = radius.empty < 1  # an empty ball has no precision
             x, y = radius.recall[filled], radius.precision[filled]
             lookup[way].append(Series(f"{n_bits} bits", tuple(map(float, x)), tuple(map(float, y))))
-            curve = recall_curve(*arguments, n_bits=n_bits)
+            curve = recall_curve(*arguments, n_bits=n_bits, ties=ties)  # type: ignore[arg-type]
             ranking[way].append(
                 Series(f"{n_bits} bits", tuple(map(float, curve.recall)), tuple(map(float, curve.precision)))
             )
@@ -226,7 +228,8 @@ def curve_plots(coded: Coded, *, code_lengths: Sequence[int], database: Coded | 
             ),
         ),
         note="Lookup: everything within a Hamming radius is retrieved, one point a radius, the mean over queries, an "
-        "empty ball counting as precision 0. Ranking: 11-point interpolated precision.",
+        "empty ball counting as precision 0. Ranking: 11-point interpolated precision"
+        f"{together if ties == 'expected' else TIES[ties]}.",
     )  # fmt: skip
 
 

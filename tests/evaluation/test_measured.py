@@ -13,7 +13,7 @@ from PIL import Image
 from hashret.codes import pack, prefix
 from hashret.data import Dataset, Record
 from hashret.errors import CodeError, DataError, InputError
-from hashret.evaluation import evaluate_codes, evaluate_labels, evaluate_labels_floats, reproduce
+from hashret.evaluation import evaluate_codes, evaluate_labels, evaluate_labels_floats, recall_curve, reproduce
 from hashret.evaluation.coded import Coded
 from hashret.evaluation.eval_report import evaluation_report
 from hashret.evaluation.examples import galleries
@@ -22,7 +22,9 @@ from hashret.evaluation.measured import measure_coded
 from hashret.evaluation.published import as_published
 from hashret.evaluation.report import render
 from hashret.evaluation.summary import (
+    TIES,
     bytes_plots,
+    curve_plots,
     first_facts,
     interval_table,
     label_table,
@@ -247,6 +249,17 @@ def test_a_curve_over_ranks_agrees_with_the_table_and_with_chance() -> None:
             assert lines["8 bits"][1.0] == pytest.approx(getattr(measured.codes[8], way).r1)
             if each is blank:
                 assert list(lines["8 bits"].values()) == pytest.approx(list(lines["chance"].values()))
+
+
+@pytest.mark.parametrize("ties", ["expected", "optimistic", "pessimistic", "stable"])
+def test_the_curve_over_a_ranking_has_the_order_of_ties_of_the_tables(ties: str) -> None:
+    given = coded(n_bits=8)
+    drawn = curve_plots(measure_coded(given, ties=ties), given)
+    arguments = given.images, given.texts, given.known_labels, given.text_labels
+    curve = recall_curve(*arguments, n_bits=8, ties=ties)
+    (line,) = next(plot for plot in drawn.plots if plot.title.startswith("Ranking, captions")).series
+    assert line.y == tuple(curve.precision)
+    assert drawn.note.endswith("retrieved together." if ties == "expected" else f"{TIES[ties]}.")
 
 
 def test_lengths_of_equally_many_bytes_are_points_of_their_own() -> None:
