@@ -235,7 +235,7 @@ def _report(
     facts = [
         ("codes", codes) if args.codes else ("model", str(args.model)),
         ("data", str(data)),
-        ("labels", str(args.labels))
+        ("labels", str(args.labels or "none"))
         if args.data is None
         else ("protocol", f"{subject.protocol.name}, {subject.protocol.checksum[:12]}")
         if subject.protocol

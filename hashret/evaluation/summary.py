@@ -79,6 +79,7 @@ def retrieval_table(measured: Measured, *, title: str, note: str = NOTE) -> Tabl
 def label_table(measured: Measured, *, title: str) -> Table:
     """Measures over shared labels, by length, beside the float vectors and chance."""
     names = list(measured.by_label[0].values)
+    ranks = any(parse(name.split(" ", 1)[1]).kind in ("MedR", "MeanR") for name in names)
     without = ", ".join(f"{count:,} {way} queries" for way, count in measured.n_without.items() if count)
     searched = ""
     if measured.n_database is not None:
@@ -91,7 +92,8 @@ def label_table(measured: Measured, *, title: str) -> Table:
             (row.name, row.bytes_an_item or None, *(row.values.get(name) for name in names))
             for row in measured.by_label
         ),
-        note=f"An item is relevant that shares a label with the query; values in 0…1{ties_of(measured)}."
+        note="An item is relevant that shares a label with the query; values in 0…1"
+        + f"{', ranks from 1 on' if ranks else ''}{ties_of(measured)}."
         + searched
         + (
             f" Nothing is relevant to {without}, which {measured.lone_queries}."

@@ -178,6 +178,7 @@ def test_what_becomes_of_queries_without_a_relevant_item_is_said_by_measure() ->
         assert measured.n_without["i2t"] and measured.lone_queries == words
         note = label_table(measured, title="Labels").note
         assert (f"queries, which {words}." in note) if words else "Nothing is relevant" not in note
+        assert ("ranks from 1 on" in note) == ("MedR" in measures)
 
 
 def test_float_vectors_that_find_nothing_have_no_share_kept() -> None:
