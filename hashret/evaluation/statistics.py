@@ -129,7 +129,9 @@ def _units(values: ArrayLike, groups: ArrayLike | None) -> tuple[NDArray[np.floa
     """Sum and number of the values of each unit that has any."""
     numbers = np.asarray(values, dtype=np.float64)
     known = ~np.isnan(numbers)
-    if numbers.ndim != 1 or not known.any():
+    if numbers.ndim != 1:
+        raise InputError(f"an interval is over one value a query, (Q,), and these have the shape {numbers.shape}")
+    if not known.any():
         raise InputError("there is no query with a value: an interval needs at least one")
     if groups is None:
         return numbers[known], np.ones(int(known.sum()))

@@ -58,3 +58,5 @@ def test_bad_input_is_refused() -> None:
         bootstrap([1.0], level=95)
     with pytest.raises(InputError, match="groups"):
         bootstrap([1.0, 2.0], groups=[1])
+    with pytest.raises(InputError, match=r"one value a query.*\(2, 3\)"):
+        paired_test(np.ones((2, 3)), np.zeros((2, 3)))
