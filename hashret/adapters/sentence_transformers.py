@@ -46,7 +46,7 @@ class SentenceEncoder:
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int = 32,
-        precision: str = "float32",
+        precision: str | None = "float32",
         truncate_dim: int | None = None,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
@@ -59,10 +59,10 @@ class SentenceEncoder:
             prompt_name: passed over beside ``prompt``, as there; a hashret model has no prompts with names.
             prompt: put before every string.
             batch_size: items encoded together.
-            precision: ``"float32"``, ``"ubinary"`` or ``"binary"``.
+            precision: ``"float32"``, ``"ubinary"`` or ``"binary"``; None: float32, as there.
             truncate_dim: the first so many bits only.
-            convert_to_numpy: accepted; without a tensor the result is an array in any case.
-            convert_to_tensor: a torch tensor rather than an array.
+            convert_to_numpy: an array; where false, a list of torch tensors, one an item.
+            convert_to_tensor: one torch tensor, whatever ``convert_to_numpy`` says.
             options: what else sentence-transformers takes and no result depends on: ``show_progress_bar``, ``device``,
                 ``pool``, ``chunk_size``, ``normalize_embeddings`` (the vectors have unit length as they are), and
                 ``output_value="sentence_embedding"``.
@@ -74,6 +74,7 @@ class SentenceEncoder:
             InputError: there is no such precision, option or prompt name, or ``truncate_dim`` exceeds the model's bits.
             DataError: a picture cannot be read.
         """
+        precision = precision or "float32"
         if precision not in PRECISIONS:
             raise InputError(f"there is no precision {precision!r} here{nearest(str(precision), PRECISIONS)}")
         _check_options(options)
@@ -103,8 +104,11 @@ class SentenceEncoder:
         for modality, rows in (("text", words), ("image", ~words)):
             if modality in parts:
                 result[rows] = parts[modality]
-        found = result[0] if single else result
-        return require("torch", extra="learn").from_numpy(found) if convert_to_tensor else found
+        found: Any = result
+        if convert_to_tensor or not convert_to_numpy:
+            found = require("torch", extra="learn").from_numpy(result)
+            found = found if convert_to_tensor else list(found)
+        return found[0] if single else found
 
     encode_query = encode
     encode_document = encode

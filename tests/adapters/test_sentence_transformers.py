@@ -28,6 +28,9 @@ def test_shapes_and_types(world, encoder):
     assert encoder.encode([]).shape == (0, 32)
     assert encoder.encode(WORDS, truncate_dim=16, precision="ubinary").shape == (4, 2)
     assert encoder.encode(WORDS, convert_to_tensor=True, show_progress_bar=False).dtype.is_floating_point
+    for row, vector in zip(encoder.encode(WORDS), encoder.encode(WORDS, convert_to_numpy=False), strict=True):
+        np.testing.assert_array_equal(vector.numpy(), row)  # a list of tensors, as the library's evaluators stack them
+    np.testing.assert_array_equal(encoder.encode(WORDS, precision=None), encoder.encode(WORDS))
     assert encoder.get_embedding_dimension() == encoder.get_sentence_embedding_dimension() == 32
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(WORDS), axis=1), 1, rtol=1e-5)
 
@@ -115,3 +118,6 @@ def test_the_librarys_evaluator_takes_it(encoder, tmp_path):
     corpus = {str(n): text for n, text in enumerate(WORDS)}
     evaluator = evaluation.InformationRetrievalEvaluator(corpus, corpus, {n: {n} for n in corpus}, write_csv=False)
     assert evaluator(encoder)["cosine_accuracy@1"] == 1.0
+    alike = evaluation.EmbeddingSimilarityEvaluator(WORDS, WORDS[::-1], [0.0, 0.5, 0.5, 0.0], write_csv=False)
+    assert "spearman_cosine" in alike(encoder)
+    assert evaluation.TranslationEvaluator(WORDS, WORDS, write_csv=False)(encoder)["mean_accuracy"] == 1.0
