@@ -234,6 +234,34 @@ def test_a_day_that_is_none_and_a_collection_that_breaks(page, start, tmp_path):
     own.driver.get_log("browser")
 
 
+def test_an_empty_collection_that_fills_while_its_page_is_open(page, start, tmp_path):
+    path = tmp_path / "filling.hashret"
+    Collection.create(path, n_bits=16).close()
+    with start(path) as served:
+        own = Page(page.driver, served.address)
+        own.open()
+        assert own.status("There are no items yet.")
+        assert own.one("#words").get_attribute("placeholder").startswith("This collection has no model")
+        with Collection.open(path, mode="w") as collection:
+            collection.add(np.zeros((60, 2), np.uint8), metadata=[{"half": n % 2} for n in range(60)])
+        own.one("#search .main").click()
+        own.status("48 of 60 items")
+        assert own.one("#count").text == "60 items"
+        own.one("#more").click()
+        own.status("All 60 items")
+        own.one("#toggle").click()
+        assert [chip.text for chip in own.all("#fields .pill")] == ["0", "1"]
+
+
+def test_a_dropped_file_that_is_no_picture_is_told(page):
+    page.open()
+    page.driver.execute_script(
+        "const data = new DataTransfer(); data.items.add(new File(['x'], 'notes.pdf', { type: 'application/pdf' }));"
+        "document.dispatchEvent(new DragEvent('drop', { dataTransfer: data }));"
+    )
+    assert page.one("#problem").text == "The file notes.pdf is no picture that this browser knows."
+
+
 def test_more_like_an_item_whose_number_a_browser_would_round(page, start, tmp_path):
     path, large = tmp_path / "numbers.hashret", 1 << 53
     with Collection.create(path, n_bits=16) as collection:

@@ -23,7 +23,8 @@ function set({ text = "", like = null, picture = null }) {
   if (picture) image.src = URL.createObjectURL(picture);
   byId("sample").hidden = !like && !picture;
   byId("sample-name").textContent = like ? `like ${like.name}` : picture?.name ?? "";
-  byId("words").placeholder = like || picture ? "…or type words" : "Type words, or drop a picture";
+  byId("words").placeholder = facts?.encoder === "absent" ? "This collection has no model: choose an item for more like it"
+    : like || picture ? "…or type words" : "Type words, or drop a picture";
 }
 
 function radius() {
@@ -106,8 +107,10 @@ async function ask({ first = false, focus = false, remembered = true } = {}) {
     const content = await answer.json();
     if (!answer.ok) throw new Error(content.detail ?? `the server said ${answer.status}`);
     const hits = (content.hits ?? content.items).map(received);
+    const took = performance.now() - started;
+    if (hits.length < query.k || hits.length >= facts.count) await learn(mine.signal); // items come and go meanwhile
     grid.show(hits, { ranked });
-    say(hits, ranked, performance.now() - started);
+    say(hits, ranked, took);
     if (focus) { window.scrollTo({ top: 0 }); grid.focusFirst(); }
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -142,7 +145,7 @@ function say(hits, ranked, milliseconds) {
   const what = query.picture ? "the picture" : query.like ? `“${query.like.name}”` : `“${query.text.trim()}”`;
   const near = hits.length ? `, the nearest at ${hits[0].distance} of ${facts.n_bits} bits` : "";
   const hint = radius() !== null && hits.length < query.k ? " within this distance" : "";
-  byId("status").textContent = !hits.length ? (ranked ? `Nothing found for ${what}${hint}.` : "Nothing matches these filters.")
+  byId("status").textContent = !hits.length ? (ranked ? `Nothing found for ${what}${hint}.` : facts.count ? "Nothing matches these filters." : "There are no items yet.")
     : ranked ? `${hits.length} ${hits.length === 1 ? "hit" : "hits"} for ${what}${near} · ${Math.round(milliseconds)} ms`
     : hits.length < facts.count ? `${hits.length} of ${facts.count.toLocaleString()} items; type words to search` : `All ${hits.length} items`;
   byId("more").hidden = hits.length < query.k || query.k >= facts.limits.k || hits.length >= facts.count;
@@ -155,7 +158,8 @@ function soon() {
 }
 
 async function lookFor(file) {
-  if (!file?.type.startsWith("image/")) return;
+  if (!file) return;
+  if (!file.type.startsWith("image/")) { complain(new Error(`the file ${file.name} is no picture that this browser knows.`)); return; }
   set({ picture: await smaller(file) });
   ask({ first: true });
 }
@@ -214,31 +218,33 @@ document.addEventListener("drop", (event) => {
 });
 window.addEventListener("popstate", recall);
 
+// What is served, as it is now.
+async function learn(signal) {
+  const answer = await fetch("api/collection", { signal });
+  const content = await answer.json();
+  if (!answer.ok) throw new Error(content.detail ?? `the server said ${answer.status}`);
+  const known = JSON.stringify(facts?.fields);
+  grid.facts = facts = content;
+  byId("count").textContent = `${facts.count.toLocaleString()} items`;
+  if (JSON.stringify(facts.fields) !== known) filters.setFields(facts.fields);
+}
+
 async function begin() {
   grid.wait();
   try {
-    const answer = await fetch("api/collection");
-    const content = await answer.json();
-    if (!answer.ok) throw new Error(content.detail ?? `the server said ${answer.status}`);
-    facts = content;
+    await learn();
   } catch (error) {
     grid.show([], { ranked: false });
     complain(error);
     return;
   }
-  grid.facts = facts;
   document.title = `${facts.name} · hashret`;
   byId("name").textContent = facts.name;
-  byId("count").textContent = `${facts.count.toLocaleString()} items`;
   byId("radius").max = facts.n_bits;
   byId("credits").textContent = facts.credits;
   byId("credits").hidden = !facts.credits;
   byId("toggle").hidden = false;
-  if (facts.encoder === "absent") {
-    byId("words").placeholder = "This collection has no model: choose an item for more like it";
-    byId("words").disabled = byId("choose").disabled = true;
-  }
-  filters.setFields(facts.fields);
+  byId("words").disabled = byId("choose").disabled = facts.encoder === "absent";
   await recall();
 }
 
