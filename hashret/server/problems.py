@@ -136,9 +136,12 @@ def _methods(app: FastAPI, path: str) -> list[str]:
 
 
 def _sentence(entry: Any) -> str:
+    if entry["type"] == "json_invalid":
+        return f"the body is no JSON: {entry['ctx']['error']} at character {entry['loc'][-1]}"
     parts = [str(part) for part in entry["loc"] if part not in ("body", "query")]
     place = ".".join(part for part in parts if re.fullmatch(r"\w+", part))  # the others name types of Python
-    return f"{place or 'the request'}: {entry['msg']}"
+    told = "must be a file; with curl, @ stands before its name" if "UploadFile" in entry["msg"] else entry["msg"]
+    return f"{place or 'the request'}: {told}"
 
 
 def _title(status: int) -> str:

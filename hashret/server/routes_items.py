@@ -173,7 +173,7 @@ async def add_picture(
     The picture itself is not kept, and neither is the file of an item that it replaces, which shows another one.
     """
     about = _checked(json_from(metadata, "metadata"))
-    image = await decoded(request, picture)
+    image = await decoded(request, picture, fields=("picture", "id", "metadata", "replace"))
     code = await parts(request).service.encode("image", image)
     return await _write(request, [id], code[None], [about], replace=replace)
 

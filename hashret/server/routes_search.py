@@ -8,6 +8,8 @@ import numpy as np
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import Response
 
+from hashret.errors import InputError
+from hashret.registry import nearest
 from hashret.server.parts import parts
 from hashret.server.pictures import query_picture
 from hashret.server.problems import documented
@@ -43,7 +45,7 @@ async def by_picture(
     state = parts(request)
     condition = where_from(where)
     async with deadline(state.settings.timeout_s):
-        image = await decoded(request, picture)
+        image = await decoded(request, picture, fields=("picture", "k", "radius", "where"))
         code = await state.service.encode("image", image)
         return await _found(request, code, k, radius, condition)
 
@@ -68,8 +70,11 @@ async def by_codes(request: Request, query: CodesQuery) -> Response:
     return sent(found)
 
 
-async def decoded(request: Request, upload: UploadFile) -> Any:
-    """An uploaded picture, decoded in the thread for pictures."""
+async def decoded(request: Request, upload: UploadFile, *, fields: tuple[str, ...]) -> Any:
+    """An uploaded picture, decoded in the thread for pictures; its form has no other ``fields``."""
+    for name in await request.form():
+        if name not in fields:
+            raise InputError(f"the form has no field {name!r}{nearest(name, fields)}")
     state = parts(request)
     content = await upload.read()
     return await state.drawing.run(lambda: query_picture(content, max_pixels=state.settings.max_pixels))

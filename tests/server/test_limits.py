@@ -78,6 +78,14 @@ def test_json_that_is_called_something_else(api, kind):
     assert api.post("/api/search/codes", content=b'{"codes":["00000000"]}', headers=called).status_code == 200
 
 
+def test_a_form_that_is_not_as_described(api, world):
+    told = problem(api.post("/api/search/picture", files={"picture": (None, "dog.jpg")}), 422)
+    assert told == "picture: must be a file; with curl, @ stands before its name"
+    picture = {"picture": (world.folder / "3.png").read_bytes()}
+    told = problem(api.post("/api/search/picture", files=picture, data={"radus": "3"}), 422)
+    assert told.startswith("the form has no field 'radus'; did you mean 'radius'?")
+
+
 def test_the_hits_of_all_codes_together(api):
     told = problem(api.post("/api/search/codes", json={"codes": ["00000000"] * 64, "k": 257}), 422)
     assert "16,384" in told
@@ -153,7 +161,8 @@ def test_other_addresses_and_methods_are_problems_too(api):
     problem(api.get("/nothing"), 404)
     problem(api.get("/api/search/text"), 405)
     problem(api.post("/api/search/like", json={"id": "nobody"}), 404)
-    problem(api.post("/api/search/like", content=b"{", headers={"Content-Type": "application/json"}), 422)
+    told = problem(api.post("/api/search/like", content=b'{"id"}', headers={"Content-Type": "application/json"}), 422)
+    assert told == "the body is no JSON: Expecting ':' delimiter at character 5"
 
 
 def test_a_foreign_host_is_refused(api):
