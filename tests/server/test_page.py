@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
+from PIL import Image
 
 from hashret import Collection
 from hashret.server import create_app
@@ -180,6 +181,19 @@ def test_a_picture_and_a_radius(page, world):
     page.settled()
     assert {badge.text for badge in page.all(".badge")} == {"same code"}
     assert page.one("#radius").get_attribute("aria-valuetext") == "0 of 32 bits"
+
+
+def test_what_is_transparent_in_a_large_picture_lies_over_white(page, world, tmp_path):
+    picture = np.asarray(Image.open(world.folder / "3.png").resize((1024, 1024)))  # a black circle
+    alpha = np.where(picture.max(axis=2, keepdims=True) < 128, 255, 0).astype(np.uint8)
+    hidden = np.where(alpha == 0, np.random.default_rng(0).integers(0, 256, picture.shape), picture)
+    Image.fromarray(np.concatenate([hidden.astype(np.uint8), alpha], axis=2)).save(tmp_path / "large.png")
+    assert (tmp_path / "large.png").stat().st_size > 2 << 20
+    page.open()
+    page.driver.execute_script("document.getElementById('file').hidden = false")
+    page.one("#file").send_keys(str(tmp_path / "large.png"))
+    page.status("48 hits for the picture")
+    assert page.ids()[0] == "s3"
 
 
 def test_darkness(page):

@@ -171,7 +171,10 @@ async function smaller(file) {
     const bitmap = await createImageBitmap(file);
     const scale = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
     const canvas = Object.assign(document.createElement("canvas"), { width: Math.round(bitmap.width * scale), height: Math.round(bitmap.height * scale) });
-    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = "white"; // below what is transparent, as everywhere; JPEG would have it black
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.92));
     return new File([blob], file.name, { type: "image/jpeg" });
   } catch {
