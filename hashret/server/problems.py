@@ -108,7 +108,7 @@ def install(app: FastAPI, *, path: Path) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
-        detail = _HTTP.get(error.status_code, str(error.detail))
+        detail = _HTTP.get(error.status_code, "{}").format(error.detail)
         headers = dict(error.headers or {})
         if error.status_code == 405:  # the framework lists the methods of the first route with this path only
             headers["Allow"] = ", ".join(_methods(app, request.url.path))
@@ -152,7 +152,7 @@ def _title(status: int) -> str:
 
 
 _HTTP = {
-    400: "the body cannot be read; send what the description at /openapi.json says",
+    400: "the body cannot be read ({}); send what the description at /openapi.json says",
     404: "there is nothing here; the routes are described at /openapi.json",
     405: "this route knows other methods only; they are in the header Allow",
 }

@@ -84,6 +84,8 @@ def test_a_form_that_is_not_as_described(api, world):
     picture = {"picture": (world.folder / "3.png").read_bytes()}
     told = problem(api.post("/api/search/picture", files=picture, data={"radus": "3"}), 422)
     assert told.startswith("the form has no field 'radus'; did you mean 'radius'?")
+    told = problem(api.post("/api/search/picture", files=picture, data={"where": " " * 1_100_000}), 400)
+    assert "(Part exceeded maximum size of 1024KB.)" in told
 
 
 def test_the_hits_of_all_codes_together(api):
