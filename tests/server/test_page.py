@@ -267,6 +267,16 @@ def test_an_empty_collection_that_fills_while_its_page_is_open(page, start, tmp_
         assert [chip.text for chip in own.all("#fields .pill")] == ["0", "1"]
 
 
+def test_a_filter_that_is_no_json_is_not_left_out(page):
+    page.open("?q=red&where=%7B%22year%22")
+    page.wait(lambda: page.one("#problem").text.startswith("This is no JSON yet"))
+    assert page.ids() == []
+    page.one("#toggle").click()
+    page.one("summary").click()
+    page.one("#where").send_keys(": 2003}")
+    assert page.status("1 hit for “red”")
+
+
 def test_a_dropped_file_that_is_no_picture_is_told(page):
     page.open()
     page.driver.execute_script(

@@ -11,6 +11,7 @@ export class Filters {
     this.fields = [];
     this.picked = new Map(); // field -> Set of values
     this.ranges = new Map(); // field -> [low, high], texts
+    this.problem = ""; // of the filter in JSON
     byId("toggle").addEventListener("click", () => this.open(byId("filters").hidden));
     byId("clear").addEventListener("click", () => { this.clear(); this.changed(); });
     byId("where").addEventListener("input", () => { if (this.checkJson()) this.changed(); });
@@ -102,12 +103,13 @@ export class Filters {
         problem = `This is no JSON yet: ${error.message}`;
       }
     }
-    byId("where-problem").textContent = problem;
+    byId("where-problem").textContent = this.problem = problem;
     this.mark();
     return !problem;
   }
 
   where() {
+    if (this.problem) throw new Error(this.problem); // without it more would be found than was asked for
     const parts = [];
     for (const [name, values] of this.picked) {
       const list = this.fields.find((field) => field.name === name)?.kind === "list";
