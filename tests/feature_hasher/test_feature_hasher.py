@@ -121,12 +121,15 @@ def test_the_order_of_texts_does_not_matter() -> None:
     np.testing.assert_array_equal(straight, mixed)
 
 
-def test_held_out_items_choose_the_round_and_small_sets_hold_out_none(hasher: FeatureHasher) -> None:
-    assert [row["epoch"] for row in hasher.curves_] == list(range(1, len(hasher.curves_) + 1))
-    assert len(hasher.curves_) > 1
-    assert len(_fit(passes=6, validation_fraction=0).curves_) == 1
-    few = FeatureHasher(n_bits=16, hidden=8, passes=6).fit(WORLD["X"][:60], WORLD["Y"][: 60 * TEXTS : TEXTS])
-    assert len(few.curves_) == 1
+def test_items_held_out_choose_the_round_and_small_sets_hold_out_none(hasher: FeatureHasher) -> None:
+    assert len(hasher.curves_) == 1
+    chosen = _fit(passes=6, validation_fraction=0.1)
+    assert [row["epoch"] for row in chosen.curves_] == [1, 2, 3, 4, 5, 6]
+    parts = FeatureHasher(n_bits=16, hidden=8, passes=6, validation_fraction=0.1)
+    few = WORLD["X"][:60], WORLD["Y"][: 60 * TEXTS : TEXTS]
+    assert len(parts.fit(*few).curves_) == 1
+    with pytest.raises(ConfigError, match="items held out, and none are"):
+        parts.set_params(patience=2).fit(*few)
 
 
 def test_parameters_of_numpy_are_saved(tmp_path) -> None:
