@@ -83,7 +83,7 @@ def _command(name: str, rest: list[str]) -> None:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is done to standard error")
     command.add_arguments(parser)
-    args = parser.parse_args(rest)
+    args = parser.parse_intermixed_args(rest)  # else words that come after options are refused
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
     command.run(args)
 

@@ -45,6 +45,12 @@ def test_words_find_pictures(world, run_cli):
     assert len(out.splitlines()) == 4  # a header and three hits
 
 
+def test_options_may_stand_between_the_arguments(world, run_cli):
+    expected = run_cli("search", world.collection, "a red circle", "-k", 3)
+    assert run_cli("search", world.collection, "-k", 3, "a red circle") == expected
+    assert run_cli("search", world.collection, "-k", 3, "--", "-red")[0] == 0  # words that begin with a dash
+
+
 def test_json_of_a_search_is_json(world, run_cli):
     _, out, _ = run_cli("search", world.collection, "a red circle", "-k", 4, "--json")
     hits = json.loads(out)["hits"]
