@@ -91,12 +91,18 @@ class Engine:
         Raises:
             MismatchError: the model is not the one that made the collection's codes, or nobody says where it is.
             MissingExtraError: neither onnxruntime nor torch can load it.
+            StorageError: it is not where the collection says.
         """
         if self._model is None:
             if self._model_path is None:
                 raise MismatchError(
                     "the collection does not say which model made its codes; name the model's directory with --model "
                     "(in Python, model=)"
+                )
+            if not self._model_path.exists() and str(self._model_path) == self.collection.model:
+                raise StorageError(
+                    f"the model that made the collection's codes is not at {str(self._model_path)!r} any more; name "
+                    "its directory with --model (in Python, model=)"
                 )
             model = open_model(self._model_path, runtime=self._runtime, device=self._device, threads=self._threads)
             self.collection.check_model(model.fingerprint)
