@@ -73,6 +73,10 @@ CASES = {
         "truncated",
     ),
     "only corrupt pictures": (["index", "{model}", "--data", "{allbad}", "--out", "{tmp}/x.hashret"], "bad.png"),
+    "pictures under another key": (
+        ["encode", "{model}", "--data", "{paths}", "--out", "{tmp}/c.npy"],
+        "under 'image', and the first one has 'path'",
+    ),
     "captions are no UTF-8": (["encode", "{model}", "--data", "{latin}", "--out", "{tmp}/c.npy"], "UTF-8"),
     "a line is no JSON": (["encode", "{model}", "--data", "{nojson}", "--out", "{tmp}/c.npy"], "line 2"),
     "duplicate ids": (["encode", "{model}", "--data", "{twice}", "--out", "{tmp}/c.npy"], "s0"),
@@ -215,6 +219,7 @@ def places(world, tmp_path_factory) -> dict[str, Path]:
         "latin": "\n".join(lines).replace("red", "rött").encode("latin-1"),
         "nojson": "\n".join([lines[0], "{no", *lines[1:]]).encode(),
         "nocaptions": "\n".join(json.dumps({**json.loads(line), "captions": []}) for line in lines).encode(),
+        "paths": b'{"path": "0.png", "caption": "red"}\n',
         "twice": "\n".join([lines[0].replace("0.png", "1.png"), *lines]).encode(),
     }
     for name, content in texts.items():
