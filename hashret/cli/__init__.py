@@ -14,7 +14,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hashret.errors import HashretError, InputError
 from hashret.registry import nearest
@@ -62,7 +62,6 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe left early
         return 0
     except OSError as error:  # of a path that may not even be looked at, for one
-        _log.info("this is where it happened", exc_info=error)
         return _refuse(_told(error))
     except KeyboardInterrupt:
         return _refuse("interrupted; what was saved stays")
@@ -84,8 +83,26 @@ def _command(name: str, rest: list[str]) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is done to standard error")
     command.add_arguments(parser)
     args = parser.parse_intermixed_args(rest)  # else words that come after options are refused
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s %(message)s")
-    command.run(args)
+    with _logged(logging.INFO if args.verbose else logging.WARNING):
+        command.run(args)
+
+
+@contextlib.contextmanager
+def _logged(level: int) -> Iterator[None]:
+    """What is logged meanwhile goes to standard error."""
+    root, handler = logging.getLogger(), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(level)
+    try:
+        yield
+    except OSError as error:
+        _log.info("this is where it happened", exc_info=error)
+        raise
+    finally:
+        root.setLevel(before)
+        root.removeHandler(handler)
 
 
 def _told(error: OSError) -> str:

@@ -54,7 +54,7 @@ def given_of_data(args: argparse.Namespace) -> list[str]:
 
 
 def open_data(args: argparse.Namespace) -> Dataset:
-    """The data set that the arguments name, with its splits; what its reader left out is on standard error."""
+    """The data set that the arguments name, with its splits, once its credits are on standard error."""
     from hashret.data import open_dataset
 
     return announced(open_dataset(args.data, seed=args.split_seed, splits=args.splits, strict=args.strict))
@@ -67,21 +67,17 @@ def open_split(args: argparse.Namespace) -> Dataset:
 
 
 def announced(dataset: Dataset) -> Dataset:
-    """The data set, once its credits and what its reader left out are on standard error."""
+    """The data set, once its credits are on standard error; what its reader left out was logged there."""
     if dataset.credits:
         print(dataset.credits, file=sys.stderr)
-    if dataset.skipped.count:
-        print(f"hashret: {dataset.skipped}", file=sys.stderr)
     return dataset
 
 
 def readable(dataset: Dataset, *, strict: bool) -> Dataset:
-    """The records whose pictures decode; the others are counted and named on standard error."""
+    """The records whose pictures decode; the others are logged."""
     from hashret.data import readable_images
 
-    kept, skipped = readable_images(dataset, strict=strict)
-    if skipped.count:
-        print(f"hashret: {skipped}", file=sys.stderr)
+    kept, _ = readable_images(dataset, strict=strict)
     if not len(kept):
         raise DataError(f"none of the {len(dataset)} pictures of {dataset.name!r} can be read")
     return kept
