@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import json
 import os
 import re
 import shlex
@@ -109,6 +111,12 @@ def check_target(path: Path) -> None:
 def printable(text: object) -> str:
     """A text from elsewhere, such as an id, on one line and with nothing in it that a terminal obeys."""
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def print_json(content: object) -> None:
+    """Print valid JSON, also where the output's character set is not UTF-8 and lacks letters."""
+    charset = getattr(sys.stdout, "encoding", None) or "utf-8"  # closed, or a StringIO: it has none
+    print(json.dumps(content, ensure_ascii=codecs.lookup(charset).name != "utf-8", indent=2), flush=True)
 
 
 def quoted(path: object) -> str:

@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     from hashret._files import write_whole
+    from hashret.cli._common import print_json
     from hashret.cli._subject import check, of_arrays, of_model
     from hashret.errors import InputError
     from hashret.evaluation.category import difference
@@ -126,11 +127,13 @@ def run(args: argparse.Namespace) -> None:
         **measured.to_dict(), **({"as": published.to_dict()} if published else {}),
         **({"rerank": reranked.to_dict()} if reranked else {}), "command": command,
     }  # fmt: skip
-    text = json.dumps(plain(content), ensure_ascii=False, indent=2)
-    tables = [table(measured), *([_rerank_lines(reranked)] if reranked else [])]
-    print(text if args.json else "\n".join(tables) + (_as_table(published) if published else ""), flush=True)
+    if args.json:
+        print_json(plain(content))
+    else:
+        tables = [table(measured), *([_rerank_lines(reranked)] if reranked else [])]
+        print("\n".join(tables) + (_as_table(published) if published else ""), flush=True)
     if args.out:
-        write_whole(args.out, text)
+        write_whole(args.out, json.dumps(plain(content), ensure_ascii=False, indent=2))
     if args.html:
         _report(args, subject, measured, published, reranked, command)
 

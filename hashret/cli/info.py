@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hashret.cli._common import printable
+from hashret.cli._common import print_json, printable
 from hashret.errors import CorruptError, HashretError, InputError
 
 SUMMARY = "Describe a model, its ONNX export, a collection, a training run, or a file of codes."
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     """Find out and print."""
     content = describe(args.path)
     if args.json:
-        print(json.dumps(content, ensure_ascii=False, indent=2))
+        print_json(content)
         return
     width = max(map(len, content))
     for key, value in content.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import webbrowser
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hashret._json import json_object
 from hashret._text import integer_id
-from hashret.cli._common import printable
+from hashret.cli._common import print_json, printable
 from hashret.engine import RUNTIMES, Engine
 from hashret.errors import InputError
 
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
             webbrowser.open(page.resolve().as_uri())
     rows = _rows(hits)
     if args.json:
-        print(json.dumps({"query": query, "hits": rows}, ensure_ascii=False, indent=2))
+        print_json({"query": query, "hits": rows})
     elif not rows:
         print("nothing found")
     else:

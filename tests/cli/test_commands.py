@@ -230,6 +230,21 @@ def test_a_reader_that_leaves_early_is_no_failure_and_a_full_disk_is_told(tmp_pa
         assert len(told.stderr.splitlines()) == 1  # Python says nothing more at the exit
 
 
+@pytest.mark.parametrize("charset", ["ascii", "latin-1"])
+def test_letters_that_the_output_lacks_are_escaped(tmp_path, charset):
+    with Collection.create(tmp_path / "café 🐶.hashret", n_bits=8) as collection:
+        collection.add(np.zeros((1, 1), np.uint8), ids=["犬"], metadata=[{"captions": ["犬"]}])
+    environment = {**os.environ, "PYTHONIOENCODING": charset}
+
+    def printed(*arguments):
+        command = [sys.executable, "-m", "hashret", *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, check=True).stdout.decode(charset)
+
+    assert json.loads(printed("info", collection.path, "--json"))["path"] == str(collection.path)
+    assert r"\U0001f436" in printed("info", collection.path)
+    assert r"\u72ac" in printed("search", collection.path, "--id", "犬")
+
+
 def test_codes_are_kept_where_their_ids_cannot_be_written(world, run_cli, tmp_path):
     out = tmp_path / "codes.npy"
     arguments = ("encode", world.model, "--data", world.captions, "--split", "test", "--out", out)
