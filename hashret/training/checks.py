@@ -11,7 +11,7 @@ from hashret.training.groups import chosen, parameters_of, rates
 
 
 def check_losses(config: RunConfig) -> None:
-    """Refuse unknown losses, unknown options of them, and values that cannot be meant.
+    """Refuse unknown losses, unknown options of them, values that cannot be meant, and parts that no loss reads.
 
     Raises:
         ConfigError: which loss, and what it may be.
@@ -23,6 +23,13 @@ def check_losses(config: RunConfig) -> None:
             raise ConfigError(
                 f"stages.{stage.name}.refurbish says how far pairs are believed, and no loss of the stage reads that; "
                 f"add one of {', '.join(believing)}, or take refurbish away"
+            )
+        # needs are a property where they depend on the options
+        reached = any(not isinstance(kind.needs, frozenset) or "matcher" in kind.needs for kind in kinds)
+        if "reranker" in stage.train and kinds and not reached:
+            raise ConfigError(
+                f"stages.{stage.name}.train names the re-ranker, and no loss of the stage reaches it; add the loss "
+                f"matching, or take reranker away"
             )
         for label, content in stage.losses.items():
             where = f"stages.{stage.name}.losses.{label}"

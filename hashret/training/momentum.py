@@ -72,6 +72,8 @@ class Twin:
     @torch.no_grad()
     def follow(self) -> None:
         """One step after the towers."""
+        if not self.mean:  # nothing of the towers learns in this stage
+            return
         live = _parameters(self.hasher)
         targets = [live[name].detach() for name in self.mean]
         torch._foreach_lerp_(list(self.mean.values()), targets, 1 - self.config.decay)

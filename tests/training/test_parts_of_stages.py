@@ -55,6 +55,15 @@ def test_the_twin_follows_and_its_queue_keeps_the_latest(
     assert not keys.image.logits.requires_grad
 
 
+def test_a_twin_of_towers_that_do_not_learn_stays_as_it_is(
+    config: Callable[..., RunConfig], hasher: Callable[..., CrossModalHasher], tables: Callable[..., PairFeatures]
+) -> None:
+    losses = {"itc": {"kind": "momentum_contrast"}, "adversary": {"kind": "adversary"}}
+    run = config(stage={"epochs": 1, "train": ["adversary"], "momentum": {"queue": 64}, "losses": losses})
+    trainer = _trained(run, hasher, tables(60), tables(20, seed=1))
+    assert trainer.curves[0]["loss.itc"] > 0
+
+
 def test_the_twin_of_a_shared_mixer_follows_in_both_towers() -> None:
     encoder = {"kind": "features", "name": "own", "width": 12, "output": "tokens"}
     mixers = [{"layers": 1, "heads": 2, "ffn": 16, "shared": True}]
