@@ -44,7 +44,7 @@ from hashret.training.features import (
 )
 from hashret.training.forward import precision_of
 from hashret.training.measure import measure_pairs
-from hashret.training.noise import corrupt
+from hashret.training.noise import Corruption, corrupt
 from hashret.training.trainer import Trainer, derive_seed
 
 _log = logging.getLogger(__name__)
@@ -140,8 +140,10 @@ def _train(
         train_pairs = replace(train_pairs, teacher=vectors)
     noisy = None
     if config.data.noise.ratio:
-        corruption = corrupt(owner, config.data.noise)
-        corruption.save(run_dir / "noise.json")
+        drawn = run_dir / "noise.json"
+        if not (going_on and drawn.is_file()):  # another version of numpy may draw otherwise
+            corrupt(owner, config.data.noise).save(drawn)
+        corruption = Corruption.load(drawn)
         train_pairs, noisy = train_pairs.with_captions(torch.from_numpy(corruption.caption)), corruption.noisy
         captions = [captions[row] for row in corruption.caption]
     if train_pairs.labels is None and config.data.keywords:

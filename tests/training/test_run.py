@@ -191,6 +191,16 @@ def test_a_teacher_sees_the_captions_that_noise_has_moved(picture_set, tmp_path,
     np.testing.assert_allclose(seen[0].teacher[1].numpy(), expected, atol=1e-5)
 
 
+def test_a_run_that_goes_on_keeps_the_false_pairs_that_it_began_with(picture_set, tmp_path):
+    config, out = run_config(data={"noise": {"ratio": 0.5}}), tmp_path / "run"
+    train(config, picture_set, out=out, cache_dir=tmp_path / "cache")
+    drawn = Corruption.load(out / "noise.json")
+    other = replace(drawn, caption=np.roll(drawn.caption, 1))  # as another version of numpy might have drawn
+    other.save(out / "noise.json")
+    train(config, picture_set, out=out, cache_dir=tmp_path / "cache", resume=True)
+    np.testing.assert_array_equal(Corruption.load(out / "noise.json").caption, other.caption)
+
+
 def test_limits_cut_the_training_split_only(picture_set, tmp_path):
     config = run_config(data={"limit": 10, "max_captions": 1})
     result = train(config, picture_set, out=tmp_path / "run", cache_dir=tmp_path / "cache")
