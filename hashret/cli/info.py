@@ -102,10 +102,12 @@ def _run(path: Path) -> dict[str, Any]:
     figures = _json(path / "figures.json")
     if "selection" not in figures:
         raise InputError(f"{str(path)!r} is no training run; look at its report.html, or at what lies in it")
+    best = figures["selection"]
     return {
         "name": figures["name"],
         "seed": figures["seed"],
-        "best": f"{figures['selection']['metric']} {figures['selection']['value']:.1f} on validation",
+        # every metric is positive; the value's sign is turned where lower is better
+        "best": f"{best['metric']} {abs(best['value']):.1f} on validation",
         "seconds": round(figures["seconds"]["training"]),
         "model": str(path / "model"),
     }

@@ -167,6 +167,14 @@ def test_an_index_that_fails_leaves_nothing(world, run_cli, tmp_path):
     assert run_cli("index", world.model, *arguments, "--n-bits", 16)[0] == 0
 
 
+def test_info_tells_the_best_figure_as_it_was_measured(world, run_cli, tmp_path):
+    given = ("--set", "selection.metric=t2i.MeanR", "--set", "stages.heads.epochs=1", "--cache", world.folder / "cache")
+    _, said, _ = run_cli("train", world.config, "--data", world.captions, "--out", tmp_path / "run", *given)
+    best = json.loads(run_cli("info", tmp_path / "run", "--json")[1])["best"]
+    assert best.startswith("t2i.MeanR ") and "-" not in best
+    assert best.removesuffix(" on validation").split()[1] in said
+
+
 def test_info_of_codes_is_json(world, run_cli, tmp_path):
     np.save(tmp_path / "codes.npy", np.zeros((3, 2), np.uint8))
     code, out, _ = run_cli("info", tmp_path / "codes.npy", "--json")
