@@ -11,11 +11,12 @@ from hashret.training.groups import chosen, parameters_of, rates
 
 
 def check_losses(config: RunConfig) -> None:
-    """Refuse unknown losses, unknown options of them, values that cannot be meant, and parts that no loss reads.
+    """Refuse unknown losses, unknown options of them, values that cannot be meant, and a re-ranker that cannot learn.
 
     Raises:
         ConfigError: which loss, and what it may be.
     """
+    taught = config.model.reranker is None  # a loss that asks for one then says so itself
     for stage in config.stages:
         kinds = [LOSSES.load(content["kind"]) for content in stage.losses.values() if content.get("weight") != 0]
         if stage.refurbish is not None and kinds and not any(kind.reads_target for kind in kinds):
@@ -30,6 +31,12 @@ def check_losses(config: RunConfig) -> None:
             raise ConfigError(
                 f"stages.{stage.name}.train names the re-ranker, and no loss of the stage reaches it; add the loss "
                 f"matching, or take reranker away"
+            )
+        taught = taught or not {"reranker", "all"}.isdisjoint(stage.train)
+        if not taught and any(isinstance(kind.needs, frozenset) and "matcher" in kind.needs for kind in kinds):
+            raise ConfigError(
+                f"stages.{stage.name} has the loss matching, and no stage so far teaches the re-ranker that it asks; "
+                f"add reranker to stages.{stage.name}.train"
             )
         for label, content in stage.losses.items():
             where = f"stages.{stage.name}.losses.{label}"

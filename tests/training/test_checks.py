@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hashret.config import build, difference
 from hashret.data import Dataset
 from hashret.errors import ConfigError
-from hashret.model import CrossModalHasher
+from hashret.model import CrossModalHasher, RerankerConfig
 from hashret.training import RunConfig, train
 from hashret.training.checks import check_groups, check_losses
 from hashret.training.forward import check_needs
@@ -40,6 +41,15 @@ def test_it_is_said_before_anything_is_encoded(
     with pytest.raises(ConfigError, match=said):
         train(made, picture_set, out=tmp_path / "run", cache_dir=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def test_matching_asks_a_re_ranker_that_a_stage_has_taught(config: Callable[..., RunConfig]) -> None:
+    made = config(stage={"losses": {"matching": {"kind": "matching"}}})
+    asked = replace(made, model=replace(made.model, reranker=RerankerConfig(kind="fusion", width=8)))
+    with pytest.raises(ConfigError, match=r"no stage so far teaches .*add reranker to stages.heads.train"):
+        check_losses(asked)
+    teaching = replace(asked.stages[0], name="teaching", train=("reranker",))
+    check_losses(replace(asked, stages=(teaching, *asked.stages)))
 
 
 @pytest.mark.parametrize(
