@@ -140,6 +140,12 @@ class JointInfoNCEOptions(PrefixOptions):
         check_temperature(self.temperature)
         if not self.spread >= 0:
             raise ConfigError(f"the spread of a temperature must not be negative, and is {self.spread}")
+        weights = (self.float_weight, self.code_weight, self.cross_weight)
+        if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+            raise ConfigError(
+                f"float_weight, code_weight and cross_weight are numbers of 0 or more, one of them above 0, and not "
+                f"{', '.join(map(str, weights))}"
+            )
 
 
 class JointInfoNCE(PrefixLoss):

@@ -179,7 +179,13 @@ def test_wrong_options_are_named(options, said):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"spread": -1}, "spread"), ({"lengths": [4, 8], "settled": [5]}, r"settled, and not \[5\]")]
+    ("options", "said"),
+    [
+        ({"spread": -1}, "spread"),
+        ({"lengths": [4, 8], "settled": [5]}, r"settled, and not \[5\]"),
+        ({"float_weight": -0.1}, "numbers of 0 or more, .* not -0.1, 0.5, 0.25"),
+        ({"float_weight": 0, "code_weight": 0, "cross_weight": 0}, "one of them above 0"),
+    ],
 )
 def test_wrong_options_of_the_joint_loss_are_named(options, said):
     with pytest.raises(ConfigError, match=said):
