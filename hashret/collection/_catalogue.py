@@ -71,7 +71,7 @@ class Catalogue(Database):
         connection = sqlite3.connect(directory / NAME, isolation_level=None)
         try:
             connection.execute("PRAGMA page_size = 8192")  # a tenth faster to fill than 4,096
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()  # its failure comes after its first row
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

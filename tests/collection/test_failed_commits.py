@@ -24,13 +24,14 @@ FAULT = r"""
 #include <string.h>
 #include <unistd.h>
 
-/* While the file $FAULT is there, a sync of a log fails; it "once" goes away by itself, and "kill" is a kill. */
+/* While the file $FAULT is there, a sync of a $FAULT_OF fails; it "once" goes away by itself, and "kill" is a kill. */
 static int failed(int fd) {
     char link[64], path[4096];
-    const char *flag = getenv("FAULT"), *how = getenv("FAULT_HOW");
+    const char *flag = getenv("FAULT"), *how = getenv("FAULT_HOW"), *of = getenv("FAULT_OF");
+    ssize_t tail = strlen(of);
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, path, sizeof path - 1);
-    if (n < 4 || memcmp(path + n - 4, "-wal", 4) || access(flag, F_OK)) return 0;
+    if (n < tail || memcmp(path + n - tail, of, tail) || access(flag, F_OK)) return 0;
     if (!strcmp(how, "once")) unlink(flag);
     if (!strcmp(how, "kill")) kill(getpid(), SIGKILL);
     errno = EIO;
@@ -102,12 +103,16 @@ def filled(path: Path, codes) -> Path:
     return path
 
 
+def run(command: list[str], fault: Path, flag: Path, *, of: str, how: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LD_PRELOAD": str(fault), "FAULT": str(flag), "FAULT_OF": of, "FAULT_HOW": how}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
 def change(path: Path, fault: Path, work: str, *, how: str, then: str = "") -> list[str]:
     """What a writer said before it was killed."""
     flag = fault.with_name(f"flag-{path.parent.name}")
-    environment = {**os.environ, "LD_PRELOAD": str(fault), "FAULT": str(flag), "FAULT_HOW": how}
     command = [sys.executable, "-c", WRITER, str(path), work, then]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = run(command, fault, flag, of="-wal", how=how)
     flag.unlink(missing_ok=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return done.stdout.splitlines()
@@ -162,3 +167,11 @@ def test_the_next_writer_beside_a_reader_leaves_no_commit_of_a_killed_one(filled
     found = content(tmp_path / "as after a crash")
     assert found == before or work == "delete"
     assert content(filled)[0] == [*before[0], "new"]
+
+
+def test_a_collection_without_a_log_is_not_made(path, fault):
+    (flag := fault.with_name("flag")).touch()
+    script = f"from hashret.collection import Collection; Collection.create({str(path)!r})"
+    said = run([sys.executable, "-c", script], fault, flag, of="-journal", how="once").stderr
+    assert not flag.exists() and "cannot be written (disk I/O error)" in said
+    assert list(path.parent.iterdir()) == []
