@@ -123,13 +123,13 @@ class CodesFile:
                 _write(file.fileno(), header.pack(), 0)
                 os.fsync(file.fileno())
             sync_directory(path.parent)
+            return cls(path, writable=True)
         except FileExistsError as error:
             raise StorageError(
                 f"{path} is there already and is not this collection's, so that nothing was changed; move it away"
             ) from error
         except OSError as error:
             raise cannot_write(path, error) from error
-        return cls(path, writable=True)
 
     def read_header(self) -> Header:
         """The header, as it is in the file now.
@@ -153,6 +153,7 @@ class CodesFile:
 
         Raises:
             CorruptError: the file is shorter.
+            StorageError: this process has too many files open, or no room for the map.
         """
         end, size = self.offset(n_rows), self.size
         if size < end:
@@ -162,7 +163,10 @@ class CodesFile:
             )
         if n_rows == 0:
             return np.empty((0, self.header.n_bytes), np.uint8)
-        mapped = mmap.mmap(self._file.fileno(), end, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        try:
+            mapped = mmap.mmap(self._file.fileno(), end, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        except OSError as error:
+            raise cannot_open(self.path, error) from error
         return np.frombuffer(mapped, np.uint8, offset=HEADER_BYTES).reshape(n_rows, self.header.n_bytes)
 
     def append(self, codes: Codes, row: int) -> None:
@@ -209,6 +213,14 @@ def block_checksums(codes: Codes, row: int, block_rows: int, before: int) -> Ite
         stop = min(len(codes), start + block_rows - within)
         yield block, crc32(codes[start:stop].data, before if within else 0)
         start = stop
+
+
+def cannot_open(path: Path, error: OSError) -> StorageError:
+    """The sentence for a file that cannot be opened or mapped."""
+    return StorageError(
+        f"{path} cannot be opened ({error.strerror or error}); give this user the right, or where too much is open "
+        "close collections and snapshots"
+    )
 
 
 def cannot_write(path: Path, error: Exception) -> StorageError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -226,6 +227,8 @@ class Database:
                 sqlite3.SQLITE_READONLY,
                 sqlite3.SQLITE_IOERR,
             ):
+                raise
+            if self._log_bytes() and os.access(self.path.parent, os.W_OK):  # it is for another reason
                 raise
             return self._open_fixed()
         except BaseException:

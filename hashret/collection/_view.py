@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hashret.collection._catalogue import Catalogue, State
 from hashret.collection._check import Id, Ids
-from hashret.collection._codes_file import CodesFile, file_name
+from hashret.collection._codes_file import CodesFile, cannot_open, file_name
 from hashret.collection._runs import Rows, Runs
 from hashret.collection._where import Condition
 from hashret.errors import CodeError, CorruptError, StorageError
@@ -224,9 +224,7 @@ class View:
         except (FileNotFoundError, StorageError):
             raise  # not found: a compaction may have come between, and the caller looks again
         except OSError as error:
-            raise StorageError(
-                f"{path} cannot be opened ({error.strerror or error}); give this user the right"
-            ) from error
+            raise cannot_open(path, error) from error
         if self._file is not None:
             self._file.close()
         self._file = file

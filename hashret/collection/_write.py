@@ -80,7 +80,10 @@ def delete(view: View, rows: Rows) -> None:
 
 def is_tidy(view: View) -> bool:
     """Whether there is nothing for ``tidy`` to remove."""
-    return view.file.size <= view.file.offset(view.state.n_rows) and not any(_others(view.file))
+    try:
+        return view.file.size <= view.file.offset(view.state.n_rows) and not any(_others(view.file))
+    except OSError:  # it cannot be seen
+        return False
 
 
 def tidy(view: View) -> None:

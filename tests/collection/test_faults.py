@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,26 @@ collection.close()
     assert "cannot be written (File too large); nothing was changed" in done.stdout
     with Collection.open(path) as reader:
         assert len(reader) == 1001 and _content(reader)[0][:1000] == before[0]
+
+
+def test_too_many_open_files(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        opened, said = [], ""
+        for room in range(6):
+            os.close(free := os.dup(0))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, hard))
+            try:
+                opened.append(collection.snapshot())
+            except StorageError as error:
+                said += str(error)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert opened and "where too much is open close collections" in said and "a writer that did" not in said
+        for snapshot in opened:
+            assert len(snapshot) == 100
+            snapshot.close()
 
 
 def test_a_read_only_disk(path, codes, tmp_path):
