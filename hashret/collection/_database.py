@@ -61,7 +61,9 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Close the connection; the last one to close folds the log into the database."""
+        """Close the connection; the last one to close folds the log into the database. Closing twice does nothing."""
+        with suppress(sqlite3.ProgrammingError):  # closed before
+            self.rollback()
         self._connection.close()
 
     def keep_open(self) -> None:
@@ -83,8 +85,8 @@ class Database:
             if self._connection.in_transaction:
                 yield
                 return
-            self._connection.execute("BEGIN")
-            try:
+            try:  # from here on: an interrupt may come right after the next line
+                self._connection.execute("BEGIN")
                 yield
             finally:
                 self.rollback()
@@ -97,8 +99,8 @@ class Database:
         a kill would find it done. The next commit that succeeds is written over it; until then ``unsure`` is true.
         """
         with self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self.unsure = True
                 self._connection.execute("COMMIT")

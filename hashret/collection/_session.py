@@ -70,6 +70,8 @@ class Session:
         with self._mutex:
             self._check_usable()
             self._catch_up()
+            if not self._pinned:
+                self.catalogue.rollback()  # what an interrupt left open would be read for ever
             with self._unchanged(), self._may_be_interrupted():
                 if self._pinned:
                     self.view.check()
@@ -94,6 +96,7 @@ class Session:
                 raise StorageError(f"{self.path} is open for reading; open it with mode='w' to change it")
             if not self._in_place():
                 raise self._moved()
+            self.catalogue.rollback()
             if self.catalogue.unsure:
                 self._tidy()
             try:
@@ -164,13 +167,10 @@ class Session:
                 self.catalogue.interrupt()
 
     def close(self) -> None:
-        """Let go of everything; closing twice does nothing."""
+        """Let go of everything; closing twice does nothing, but for what an interrupt kept the first from."""
         with self._mutex:
-            if self._closed:
-                return
             self._closed = True
             if self._pid == os.getpid():  # a forked child must not touch its parent's connection
-                self.catalogue.rollback()
                 self.catalogue.close()
             self.view.close()
             if self._lock is not None:
@@ -197,6 +197,7 @@ class Session:
 
     def _tidy(self) -> None:
         """A writer's: remove what lies beyond the committed state, once no failed commit can come back and want it."""
+        self.catalogue.rollback()
         try:
             if self.catalogue.unsure:
                 self.catalogue.commit_again()
