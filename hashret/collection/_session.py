@@ -40,7 +40,7 @@ class Session:
     def __init__(self, path: Path, *, mode: str, pinned: bool = False) -> None:
         path = path.absolute()  # the program may change its directory
         self.path, self.mode = path, mode
-        self._pinned, self._closed, self._pid = pinned, False, os.getpid()
+        self._pinned, self._changing, self._closed, self._pid = pinned, False, False, os.getpid()
         self._mutex = threading.RLock()
         self._gate, self._interruptible = threading.Lock(), False
         if not (path / NAME).is_file():
@@ -70,7 +70,7 @@ class Session:
         with self._mutex:
             self._check_usable()
             self._catch_up()
-            if not self._pinned:
+            if not (self._pinned or self._changing):  # a signal's handler may read within a change
                 self.catalogue.rollback()  # what an interrupt left open would be read for ever
             with self._unchanged(), self._may_be_interrupted():
                 if self._pinned:
@@ -96,10 +96,13 @@ class Session:
                 raise StorageError(f"{self.path} is open for reading; open it with mode='w' to change it")
             if not self._in_place():
                 raise self._moved()
+            if self._changing:  # as by a signal's handler
+                raise StorageError(f"{self.path} is being changed, and nothing was done; change it again after that")
             self.catalogue.rollback()
             if self.catalogue.unsure:
                 self._tidy()
             try:
+                self._changing = True
                 with self.catalogue.writing():
                     self.view.refresh()
                     yield self.view
@@ -109,6 +112,8 @@ class Session:
                 if self.catalogue.unsure and isinstance(error, StorageError):
                     raise self._unsure(error) from error
                 raise
+            finally:
+                self._changing = False
             self.catalogue.trim_log()
 
     @contextmanager

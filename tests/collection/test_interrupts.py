@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -11,12 +12,17 @@ from typing import Any
 import pytest
 
 from hashret.collection import Collection, _database, _session
+from hashret.errors import StorageError
 
 FILES = (_session.__file__, _database.__file__)
 
 
-def interrupted(work: Callable[[], object], at: int) -> bool:
-    """Do ``work`` and interrupt it at the call of this number, after which Python looks for signals; whether it was."""
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def interrupted(work: Callable[[], object], at: int, handler: Callable[[], object] = stop) -> bool:
+    """Do ``work`` with a signal at the call of this number, where Python looks for them; whether it came to that."""
     calls = 0
 
     def look(frame: FrameType, event: str, _: Any) -> None:
@@ -24,17 +30,17 @@ def interrupted(work: Callable[[], object], at: int) -> bool:
         if frame.f_code.co_filename in FILES and event in ("call", "c_return"):
             calls += 1
             if calls == at:
-                raise KeyboardInterrupt
+                sys.setprofile(before)
+                handler()
 
     before = sys.getprofile()
     sys.setprofile(look)
-    try:
-        work()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.setprofile(before)
-    return False
+    with suppress(KeyboardInterrupt):
+        try:
+            work()
+        finally:
+            sys.setprofile(before)
+    return calls >= at
 
 
 @pytest.mark.parametrize("kind", ["add", "search", "refresh"])
@@ -56,6 +62,26 @@ def test_the_next_call_works_whatever_was_interrupted(path, codes, kind):
             collection.add(codes(1), [f"next{at}"])
             assert list(reader)[-1] == f"next{at}" and len(reader) == len(collection)
         assert at > 10
+        collection.verify()
+
+
+@pytest.mark.parametrize("kind", ["search", "add"])
+def test_a_handler_within_a_change_leaves_it_whole(path, codes, kind):
+    with Collection.create(path, n_bits=16) as collection, Collection.open(path) as reader:
+        refused = []
+
+        def handler() -> None:
+            try:
+                collection.search(codes(1), k=1) if kind == "search" else collection.add(codes(1))
+            except StorageError as error:
+                refused.append(str(error))
+
+        at = 1
+        while interrupted(partial(collection.add, codes(2), [f"a{at}", f"b{at}"]), at, handler):
+            assert list(reader)[-2:] == [f"a{at}", f"b{at}"] or kind == "add"
+            at += 1
+        assert at > 10 and len(reader) == (2 * at if kind == "search" else 3 * at - 1 - len(refused))
+        assert all("is being changed, and nothing was done" in said for said in refused)
         collection.verify()
 
 
