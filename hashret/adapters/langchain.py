@@ -18,7 +18,7 @@ import numpy as np
 
 from hashret._lazy import require
 from hashret._text import integer_id
-from hashret.codes import pack
+from hashret.codes import pack, unpack
 from hashret.collection import Collection
 from hashret.engine import open_model
 from hashret.errors import InputError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 documents = require("langchain_core.documents", extra="langchain")
 embeddings_api = require("langchain_core.embeddings", extra="langchain")
 vectorstores = require("langchain_core.vectorstores", extra="langchain")
+vectorstore_utils = require("langchain_core.vectorstores.utils", extra="langchain")
 
 
 class HashretEmbeddings(embeddings_api.Embeddings):  # type: ignore[misc, name-defined]
@@ -155,20 +156,44 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
         """The ``k`` documents nearest to the code of a vector."""
         return [document for document, _ in self._search(embedding, k, **kwargs)]
 
+    def max_marginal_relevance_search(
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
+    ) -> list[Any]:
+        """``k`` of the ``fetch_k`` nearest documents, near the query and unlike each other.
+
+        Alike is how much two codes agree: 1 - 2 · distance / bits.
+
+        Args:
+            query: words.
+            k: documents, at most.
+            fetch_k: candidates, by distance.
+            lambda_mult: what nearness counts beside difference, from 0 to 1.
+            kwargs: ``filter``.
+
+        *Source:* Carbonell & Goldstein, SIGIR 1998.
+        """
+        return self.max_marginal_relevance_search_by_vector(
+            self._embedding.embed_query(query), k, fetch_k, lambda_mult, **kwargs
+        )
+
+    def max_marginal_relevance_search_by_vector(
+        self, embedding: list[float], k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
+    ) -> list[Any]:
+        """As ``max_marginal_relevance_search``, from a vector."""
+        query = self._codes([embedding])
+        with self.collection.snapshot() as now:  # else an item may be gone when its code is asked for
+            hits = _hits(now, query, fetch_k, **kwargs)
+            items = now.get([id for id, _, _ in hits])
+        asked, found = (np.where(unpack(c, n_bits=now.n_bits), 1.0, -1.0) for c in (query, items.codes))
+        rows = vectorstore_utils.maximal_marginal_relevance(asked, list(found), lambda_mult, k)
+        return [self._document(items.ids[row], items.metadata[row]) for row in rows]
+
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda distance: 1.0 - distance / self.collection.n_bits
 
-    def _search(
-        self, vector: list[float], k: int, *, filter: dict[str, Any] | None = None, **unknown: Any
-    ) -> list[tuple[Any, float]]:
-        if unknown:
-            raise InputError(f"a search in this store has no option {min(unknown)!r}; it has k and filter")
-        hits = self.collection.search(self._codes([vector]), k, where=filter)
-        return [
-            (self._document(id, metadata), float(distance))
-            for id, distance, metadata in zip(hits.ids[0], hits.distances[0], hits.metadata[0])
-            if id is not None
-        ]
+    def _search(self, vector: list[float], k: int, **kwargs: Any) -> list[tuple[Any, float]]:
+        hits = _hits(self.collection, self._codes([vector]), k, **kwargs)
+        return [(self._document(id, metadata), float(distance)) for id, distance, metadata in hits]
 
     def _known(self, ids: Sequence[str]) -> list[str | int]:
         """The collection's ids among some of documents, which are texts also where the collection's are numbers."""
@@ -195,3 +220,14 @@ class HashretVectorStore(vectorstores.VectorStore):  # type: ignore[misc, name-d
             captions = rest.get("captions") or ""
             text = captions[0] if isinstance(captions, list) else captions
         return documents.Document(id=str(id), page_content=str(text), metadata=rest)
+
+
+def _hits(
+    collection: Collection, code: np.ndarray, k: int, *, filter: dict[str, Any] | None = None, **unknown: Any
+) -> list[tuple[str | int, int, dict[str, Any] | None]]:
+    """Id, distance and metadata of the nearest items."""
+    if unknown:
+        raise InputError(f"a search in this store has no option {min(unknown)!r}; it has k and filter")
+    hits = collection.search(code, k, where=filter)
+    rows = zip(hits.ids[0], hits.distances[0], hits.metadata[0])
+    return [(id, int(distance), metadata) for id, distance, metadata in rows if id is not None]

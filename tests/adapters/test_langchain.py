@@ -36,6 +36,27 @@ def test_documents_are_found_by_a_models_codes(embeddings, tmp_path):
         assert HashretVectorStore(collection, embeddings).get_by_ids(["c"])[0].page_content == "a black bar"
 
 
+def test_documents_unlike_each_other_are_found(tmp_path):
+    class Signs:
+        """Words that are their own vectors."""
+
+        def embed_query(self, text):
+            return [1.0 if sign == "+" else -1.0 for sign in text.ljust(8)[:8]]
+
+        def embed_documents(self, texts):
+            return [self.embed_query(text) for text in texts]
+
+    near, nearly, other = "+++++++-", "++++++--", "----++++"
+    store = HashretVectorStore.from_texts([nearly, other, near], Signs(), [{"n": n} for n in range(3)])
+    retriever = store.as_retriever(search_type="mmr", search_kwargs={"k": 2, "fetch_k": 3, "lambda_mult": 0.3})
+    assert [each.page_content for each in retriever.invoke("++++++++")] == [near, other]
+    plain = {"k": 2, "fetch_k": 3, "lambda_mult": 1.0}
+    assert [d.page_content for d in store.max_marginal_relevance_search("++++++++", **plain)] == [near, nearly]
+    few = store.max_marginal_relevance_search("++++++++", k=9, filter={"n": {"lte": 1}})
+    assert [each.metadata["n"] for each in few] == [0, 1]
+    assert store.max_marginal_relevance_search("++++++++", filter={"n": 7}) == []
+
+
 def test_options_that_would_change_nothing_are_refused(embeddings):
     store = HashretVectorStore.from_texts(["a red circle"], embeddings, [None])
     for option in ({"where": {"n": 1}}, {"filters": {"n": 1}}):
