@@ -16,7 +16,6 @@ def check_losses(config: RunConfig) -> None:
     Raises:
         ConfigError: which loss, and what it may be.
     """
-    taught = config.model.reranker is None  # a loss that asks for one then says so itself
     for stage in config.stages:
         kinds = [LOSSES.load(content["kind"]) for content in stage.losses.values() if content.get("weight") != 0]
         if stage.refurbish is not None and kinds and not any(kind.reads_target for kind in kinds):
@@ -25,25 +24,13 @@ def check_losses(config: RunConfig) -> None:
                 f"stages.{stage.name}.refurbish says how far pairs are believed, and no loss of the stage reads that; "
                 f"add one of {', '.join(believing)}, or take refurbish away"
             )
-        # needs are a property where they depend on the options
-        reached = any(not isinstance(kind.needs, frozenset) or "matcher" in kind.needs for kind in kinds)
-        if "reranker" in stage.train and kinds and not reached:
-            raise ConfigError(
-                f"stages.{stage.name}.train names the re-ranker, and no loss of the stage reaches it; add the loss "
-                f"matching, or take reranker away"
-            )
-        taught = taught or not {"reranker", "all"}.isdisjoint(stage.train)
-        if not taught and any(isinstance(kind.needs, frozenset) and "matcher" in kind.needs for kind in kinds):
-            raise ConfigError(
-                f"stages.{stage.name} has the loss matching, and no stage so far teaches the re-ranker that it asks; "
-                f"add reranker to stages.{stage.name}.train"
-            )
         for label, content in stage.losses.items():
             where = f"stages.{stage.name}.losses.{label}"
             weight_at(content, 0.0)
             weight_at(content, 1.0)
             options = {key: value for key, value in content.items() if key not in ("kind", "weight")}
             build(LOSSES.load(content["kind"]).Options, options, where=where)
+    _check_reranker(config)
 
 
 def check_groups(config: RunConfig, hasher: CrossModalHasher) -> None:
@@ -60,3 +47,29 @@ def check_groups(config: RunConfig, hasher: CrossModalHasher) -> None:
             chosen(groups, tuple(name for name in names if name not in stage.losses), where=place)
         rated = stage.lr if isinstance(stage.lr, dict) else {}
         rates({**groups, **{label: {} for label in stage.losses}}, rated, (), where=where)
+
+
+def _check_reranker(config: RunConfig) -> None:
+    """Refuse a re-ranker that cannot learn, and pairs matched by one that nobody has taught."""
+    taught = False
+    for stage in config.stages:
+        kinds = [LOSSES.load(content["kind"]) for content in stage.losses.values() if content.get("weight") != 0]
+        reached = any("matcher" in kind.needs for kind in kinds)
+        if "reranker" in stage.train and kinds and not reached:
+            raise ConfigError(
+                f"stages.{stage.name}.train names the re-ranker, and no loss of the stage reaches it; add the loss "
+                f"matching, or take reranker away"
+            )
+        taught = taught or (reached and not {"reranker", "all"}.isdisjoint(stage.train))
+        if config.model.reranker is None:  # a loss that asks for one then says so itself
+            continue
+        if reached and not taught:
+            raise ConfigError(
+                f"stages.{stage.name} has the loss matching, and no stage so far teaches the re-ranker that it asks; "
+                f"add reranker to stages.{stage.name}.train"
+            )
+    if config.model.reranker is not None and not taught:
+        raise ConfigError(
+            "model.reranker is to be saved with the model, and no stage teaches it; add reranker to a stage's train, "
+            "with the loss matching, or take model.reranker away"
+        )

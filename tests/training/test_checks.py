@@ -50,6 +50,8 @@ def test_matching_asks_a_re_ranker_that_a_stage_has_taught(config: Callable[...,
         check_losses(asked)
     teaching = replace(asked.stages[0], name="teaching", train=("reranker",))
     check_losses(replace(asked, stages=(teaching, *asked.stages)))
+    with pytest.raises(ConfigError, match="no stage teaches it; add reranker to a stage's train"):
+        check_losses(replace(asked, stages=config().stages))
 
 
 @pytest.mark.parametrize(

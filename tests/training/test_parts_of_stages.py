@@ -287,7 +287,7 @@ def test_a_re_ranker_learns_after_the_towers_and_is_kept(
     for name in ("read.weight", "scale", "blocks.0.ffn.1.weight"):
         assert not torch.equal(learned[f"reranker.{name}"], before[name]), name
 
-    alone = hasher(run)
-    Trainer(alone, replace(run, stages=run.stages[:1]), train=tables(80), val=tables(30, seed=1), out=None).run()
+    alone = hasher(content)
+    Trainer(alone, replace(content, stages=run.stages[:1]), train=tables(80), val=tables(30, seed=1), out=None).run()
     for name, parameter in alone.towers.named_parameters():  # the second stage began from the best and left them alone
         assert torch.equal(learned[f"towers.{name}"], parameter), name
