@@ -147,7 +147,7 @@ class Retrieval:
 
     @classmethod
     def mean(cls, results: Sequence[Retrieval]) -> Retrieval:
-        """The mean of several folds or seeds, figure by figure; counts are those of all together."""
+        """The mean of several folds or seeds, figure by figure; queries are those of all together."""
         first = results[0]
 
         def direction(way: str) -> Direction:
@@ -164,7 +164,7 @@ class Retrieval:
                 mean_r=average("mean_r"),
                 n_queries=sum(part.n_queries for part in parts),
                 n_without=sum(part.n_without for part in parts),
-                n_items=parts[0].n_items,
+                n_items=round(average("n_items")),  # folds of as many pictures differ in captions
                 per_query={
                     name: np.concatenate([part.per_query[name] for part in parts]) for name in first.i2t.per_query
                 },

@@ -164,6 +164,7 @@ def test_folds_are_consecutive_blocks_of_pictures() -> None:
         parts.append(evaluate_floats(images[start : start + 20], texts[mine], owner[mine] - start))
     assert result.r_sum == pytest.approx(np.mean([part.r_sum for part in parts]))
     assert result.t2i.n_queries == len(owner)
+    assert result.i2t.n_items == round(len(owner) / 3) and result.t2i.n_items == 20
     with pytest.raises(DataError, match="folds of 25"):
         evaluate_folds(evaluate_floats, images, texts, owner, fold_images=25)
 
