@@ -62,8 +62,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connection; the last one to close folds the log into the database. Closing twice does nothing."""
-        with suppress(sqlite3.ProgrammingError):  # closed before
-            self.rollback()
+        self.rollback()
         self._connection.close()
 
     def keep_open(self) -> None:
@@ -116,9 +115,10 @@ class Database:
             self._connection.execute("SELECT commits FROM state").fetchone()  # BEGIN alone does not fix the snapshot
 
     def rollback(self) -> None:
-        """End the transaction and undo what it changed."""
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        """End the transaction and undo what it changed; a closed connection has none."""
+        with suppress(sqlite3.ProgrammingError):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     # statements
 

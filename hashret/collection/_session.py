@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from hashret.collection import _create, _write
@@ -40,7 +40,7 @@ class Session:
     def __init__(self, path: Path, *, mode: str, pinned: bool = False) -> None:
         path = path.absolute()  # the program may change its directory
         self.path, self.mode = path, mode
-        self._pinned, self._changing, self._closed, self._pid = pinned, False, False, os.getpid()
+        self._pinned, self._busy, self._closed, self._pid = pinned, False, False, os.getpid()
         self._mutex = threading.RLock()
         self._gate, self._interruptible = threading.Lock(), False
         if not (path / NAME).is_file():
@@ -67,10 +67,13 @@ class Session:
     @contextmanager
     def reading(self) -> Iterator[View]:
         """One committed state for what is read within: the newest, or the one that is pinned."""
-        with self._mutex:
-            self._check_usable()
+        with self._mutex, self._used() as within:
+            if within and not self._pinned:  # half of a change is no state
+                with closing(Session(self.path, mode="r", pinned=True)) as other:
+                    yield other.view
+                return
             self._catch_up()
-            if not (self._pinned or self._changing):  # a signal's handler may read within a change
+            if not self._pinned:
                 self.catalogue.rollback()  # what an interrupt left open would be read for ever
             with self._unchanged(), self._may_be_interrupted():
                 if self._pinned:
@@ -90,19 +93,15 @@ class Session:
     @contextmanager
     def writing(self) -> Iterator[View]:
         """One transaction: durable at the end; undone, the codes file cut back, where anything is raised."""
-        with self._mutex:
-            self._check_usable()
+        with self._mutex, self._used(alone=True):
             if self.mode != "w":
                 raise StorageError(f"{self.path} is open for reading; open it with mode='w' to change it")
             if not self._in_place():
                 raise self._moved()
-            if self._changing:  # as by a signal's handler
-                raise StorageError(f"{self.path} is being changed, and nothing was done; change it again after that")
             self.catalogue.rollback()
             if self.catalogue.unsure:
                 self._tidy()
             try:
-                self._changing = True
                 with self.catalogue.writing():
                     self.view.refresh()
                     yield self.view
@@ -112,8 +111,6 @@ class Session:
                 if self.catalogue.unsure and isinstance(error, StorageError):
                     raise self._unsure(error) from error
                 raise
-            finally:
-                self._changing = False
             self.catalogue.trim_log()
 
     @contextmanager
@@ -148,8 +145,7 @@ class Session:
 
     def refresh(self) -> bool:
         """Take over what was committed since the last call; whether anything was."""
-        with self._mutex:
-            self._check_usable()
+        with self._mutex, self._used(alone=True):
             if self.mode == "w" and not self._in_place():
                 raise self._moved()
             with self.view.lock:
@@ -161,7 +157,7 @@ class Session:
 
     def clean_up(self) -> None:
         """After a compaction: take over the new codes file, remove the old one and the pages that are free."""
-        with self._mutex:
+        with self._mutex, self._used(alone=True):
             self._tidy()
             self.catalogue.shrink()
 
@@ -175,6 +171,8 @@ class Session:
         """Let go of everything; closing twice does nothing, but for what an interrupt kept the first from."""
         with self._mutex:
             self._closed = True
+            if self._busy:  # the call that a signal's handler came into is done first, and then closes
+                return
             if self._pid == os.getpid():  # a forked child must not touch its parent's connection
                 self.catalogue.close()
             self.view.close()
@@ -183,12 +181,27 @@ class Session:
 
     def _inherit(self) -> None:
         """In a forked child: it may only be closed, and whoever held the mutex did not come along."""
-        self._mutex, self._gate = threading.RLock(), threading.Lock()
+        self._mutex, self._gate, self._busy = threading.RLock(), threading.Lock(), False
         if self._closed:
             return
         self.catalogue.keep_open()
         if self._lock is not None:
             self._lock.release()
+
+    @contextmanager
+    def _used(self, *, alone: bool = False) -> Iterator[bool]:
+        """Whether this is within another call, as a signal's handler is; ``alone`` refuses to end its transaction."""
+        within = self._busy
+        try:
+            self._busy = True
+            self._check_usable()
+            if alone and within:
+                raise StorageError(f"{self.path} is being read or changed, and nothing was done; try again after that")
+            yield within
+        finally:
+            self._busy = within  # before any call, in which an interrupt may come
+            if self._closed:
+                self.close()
 
     @contextmanager
     def _may_be_interrupted(self) -> Iterator[None]:

@@ -65,24 +65,59 @@ def test_the_next_call_works_whatever_was_interrupted(path, codes, kind):
         collection.verify()
 
 
-@pytest.mark.parametrize("kind", ["search", "add"])
-def test_a_handler_within_a_change_leaves_it_whole(path, codes, kind):
+@pytest.mark.parametrize("kind", ["search", "add", "refresh"])
+@pytest.mark.parametrize("work", ["add", "search", "compact"])
+def test_a_handler_within_a_call_leaves_it_whole(path, codes, work, kind):
     with Collection.create(path, n_bits=16) as collection, Collection.open(path) as reader:
         refused = []
 
         def handler() -> None:
             try:
-                collection.search(codes(1), k=1) if kind == "search" else collection.add(codes(1))
+                {"search": lambda: collection.search(codes(1)), "add": added, "refresh": collection.refresh}[kind]()
             except StorageError as error:
                 refused.append(str(error))
 
-        at = 1
-        while interrupted(partial(collection.add, codes(2), [f"a{at}", f"b{at}"]), at, handler):
-            assert list(reader)[-2:] == [f"a{at}", f"b{at}"] or kind == "add"
+        def added() -> None:
+            expected.extend(collection.add(codes(1)))
+
+        at, expected = 1, ["first", "second"]
+        collection.add(codes(2), expected)
+        calls = {
+            "add": lambda: collection.add(codes(2), [f"a{at}", f"b{at}"]),
+            "search": lambda: collection.search(codes(1), k=2),
+            "compact": collection.compact,
+        }
+        while interrupted(calls[work], at, handler):
+            if work == "compact":
+                collection.upsert(codes(1), ["second"])
+            expected += [f"a{at}", f"b{at}"] if work == "add" else []
+            assert set(reader) == set(expected)
             at += 1
-        assert at > 10 and len(reader) == (2 * at if kind == "search" else 3 * at - 1 - len(refused))
-        assert all("is being changed, and nothing was done" in said for said in refused)
+        assert at > 10 and bool(refused) == (kind != "search")
+        assert all("is being read or changed, and nothing was done" in said for said in refused)
         collection.verify()
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_handler_that_closes_lets_the_call_end_first(path, codes, stops):
+    Collection.create(path, n_bits=16).close()
+    at, done, before = 0, True, []
+    while done:
+        at += 1
+        collection = Collection.open(path, mode="w")
+
+        def handler(closed: Collection = collection) -> None:
+            closed.close()
+            if stops:
+                stop()
+
+        with suppress(StorageError):
+            if not (done := interrupted(partial(collection.add, codes(2), [f"a{at}", f"b{at}"]), at, handler)):
+                collection.close()
+        with Collection.open(path, mode="w") as again:
+            assert list(again)[: len(before)] == before and list(again)[len(before) :] in ([], [f"a{at}", f"b{at}"])
+            before = list(again)
+    assert at > 10 and before
 
 
 def test_what_an_interrupt_kept_from_being_closed_is_closed_by_the_next_call(path):
