@@ -85,7 +85,9 @@ def _command(name: str, rest: list[str]) -> None:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is done to standard error")
     command.add_arguments(parser)
-    args = parser.parse_intermixed_args(rest)  # else words that come after options are refused
+    args, left = parser.parse_known_args(rest)
+    if left:  # as words that come after options; not always so, as it loses a -- before the first argument
+        args = parser.parse_intermixed_args(rest)
     with _logged(logging.INFO if args.verbose else logging.WARNING):
         command.run(args)
 
@@ -100,6 +102,8 @@ def _logged(level: int) -> Iterator[None]:
     root.setLevel(level)
     try:
         yield
+    except BrokenPipeError:  # nothing has failed
+        raise
     except OSError as error:
         _log.info("this is where it happened", exc_info=error)
         raise

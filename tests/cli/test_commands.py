@@ -49,6 +49,7 @@ def test_options_may_stand_between_the_arguments(world, run_cli):
     expected = run_cli("search", world.collection, "a red circle", "-k", 3)
     assert run_cli("search", world.collection, "-k", 3, "a red circle") == expected
     assert run_cli("search", world.collection, "-k", 3, "--", "-red")[0] == 0  # words that begin with a dash
+    assert run_cli("search", "-k", 3, "--", world.collection, "-red")[0] == 0
 
 
 def test_json_of_a_search_is_json(world, run_cli):
@@ -228,7 +229,7 @@ def test_a_reader_that_leaves_early_is_no_failure_and_a_full_disk_is_told(tmp_pa
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "wb") as gone:  # noqa: PTH123
-        left = subprocess.run(whole, stdout=gone, stderr=subprocess.PIPE, text=True)
+        left = subprocess.run([*whole, *(["-v"] if command else [])], stdout=gone, stderr=subprocess.PIPE, text=True)
     assert (left.returncode, left.stderr) == (0, "")
     if Path("/dev/full").exists():
         with Path("/dev/full").open("wb") as full:
