@@ -60,7 +60,7 @@ def _check_reranker(config: RunConfig) -> None:
                 f"stages.{stage.name}.train names the re-ranker, and no loss of the stage reaches it; add the loss "
                 f"matching, or take reranker away"
             )
-        taught = taught or (reached and not {"reranker", "all"}.isdisjoint(stage.train))
+        taught = taught or (reached and stage.teaches_reranker)
         if config.model.reranker is None:  # a loss that asks for one then says so itself
             continue
         if reached and not taught:

@@ -140,6 +140,11 @@ class Stage:
         if self.grad_clip is not None and self.grad_clip <= 0:
             raise ConfigError(f"{where}: grad_clip must be above 0, and is {self.grad_clip}")
 
+    @property
+    def teaches_reranker(self) -> bool:
+        """Whether the re-ranker is among what learns."""
+        return not {"reranker", "all"}.isdisjoint(self.train)
+
     def beta_at(self, progress: float) -> float:
         """Steepness of tanh when the stage is ``progress`` (0 to 1) through."""
         return _between(self.beta, progress)

@@ -212,7 +212,7 @@ class Trainer:
             if better and math.isfinite(validation.value):
                 self.best = {"value": validation.value, "stage": row["stage"], "epoch": epoch + 1}
                 # one that learns by itself does not touch codes: what it learns after the best epoch is kept
-                alone = not _teaches_reranker(stepper.stage) or set(stepper.stage.train) == {"reranker"}
+                alone = not stepper.stage.teaches_reranker or set(stepper.stage.train) == {"reranker"}
                 self.best_tensors = {
                     name: tensor.clone()
                     for name, tensor in self._model_state().items()
@@ -246,7 +246,7 @@ class Trainer:
         assert self.best is not None
         names = [stage.name for stage in self.config.stages]
         later = self.config.stages[names.index(self.best["stage"]) + 1 : number]
-        keep = any(_teaches_reranker(stage) for stage in later)
+        keep = any(stage.teaches_reranker for stage in later)
         self._load_model({n: t for n, t in self.best_tensors.items() if not (keep and n.startswith(_RERANKER))})
 
     def _load_model(self, tensors: dict[str, Tensor]) -> None:
@@ -338,10 +338,6 @@ class Trainer:
 def derive_seed(seed: int, name: str, number: int) -> int:
     """A seed of its own for each part of a run."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}/{number}".encode()).digest()[:7], "big")
-
-
-def _teaches_reranker(stage: Stage) -> bool:
-    return bool({"reranker", "all"} & set(stage.train))
 
 
 def _share(source: nn.Module, target: nn.Module) -> None:

@@ -108,7 +108,9 @@ async function ask({ first = false, focus = false, remembered = true } = {}) {
     if (!answer.ok) throw new Error(content.detail ?? `the server said ${answer.status}`);
     const hits = (content.hits ?? content.items).map(received);
     const took = performance.now() - started;
-    if (hits.length < query.k || hits.length >= facts.count) await learn(mine.signal); // items come and go meanwhile
+    if (hits.length < query.k || hits.length >= facts.count) { // items come and go meanwhile
+      await learn(mine.signal).catch((error) => { if (error.name === "AbortError") throw error; }); // the hits stand without
+    }
     grid.show(hits, { ranked });
     say(hits, ranked, took);
     if (focus) { window.scrollTo({ top: 0 }); grid.focusFirst(); }
