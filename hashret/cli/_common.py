@@ -26,7 +26,8 @@ _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 def add_data_arguments(parser: argparse.ArgumentParser, *, split: str | None = None, required: bool = True) -> None:
     """``--data``, ``--split``, and how splits are found where the data have none."""
     parser.add_argument("--data", required=required, help=DATA)
-    parser.add_argument("--split", default=split, help=f"only this split ({split or 'everything'})")
+    parser.add_argument("--split", help=f"only this split ({split or 'everything'})")
+    parser.set_defaults(usual_split=split)  # apart, so that it is seen whether one is given
     add_reading_arguments(parser)
 
 
@@ -52,7 +53,13 @@ def add_encoding_arguments(parser: argparse.ArgumentParser) -> None:
 def given_of_data(args: argparse.Namespace) -> list[str]:
     """Which options of a data set are given, for commands that refuse them without one."""
     names = ("split", "splits", "split_seed", "strict")
-    return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False, 0)]
+
+
+def split_of(args: argparse.Namespace) -> str | None:
+    """The split that the arguments name, or else the command's own; none or "": everything."""
+    split: str | None = args.usual_split if args.split is None else args.split
+    return split
 
 
 def open_data(args: argparse.Namespace) -> Dataset:
@@ -64,8 +71,8 @@ def open_data(args: argparse.Namespace) -> Dataset:
 
 def open_split(args: argparse.Namespace) -> Dataset:
     """The split of the data set that the arguments name, or all of it."""
-    dataset = open_data(args)
-    return dataset.split(args.split) if args.split else dataset
+    dataset, split = open_data(args), split_of(args)
+    return dataset.split(split) if split else dataset
 
 
 def announced(dataset: Dataset) -> Dataset:
@@ -79,10 +86,13 @@ def readable(dataset: Dataset, *, strict: bool) -> Dataset:
     """The records whose pictures decode; the others are logged."""
     from hashret.data import readable_images
 
-    kept, _ = readable_images(dataset, strict=strict)
-    if not len(kept):
-        raise DataError(f"none of the {len(dataset)} pictures of {dataset.name!r} can be read")
-    return kept
+    if not any(record.image is not None for record in dataset):
+        keys = ", ".join(map(repr, dataset[0].metadata)) if len(dataset) else ""
+        raise DataError(
+            f"no record of {dataset.name!r} names a picture; its path is to stand under 'image'"
+            f"{', and the first one has ' + keys if keys else ''}"
+        )
+    return readable_images(dataset, strict=strict)[0]
 
 
 def items_of(dataset: Dataset, modality: str, *, strict: bool) -> tuple[list[str], list[Any]]:

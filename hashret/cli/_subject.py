@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hashret._lazy import require
-from hashret.cli._common import check_target
+from hashret.cli._common import check_target, given_of_data
 from hashret.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def check(args: argparse.Namespace) -> None:
     if args.html:
         require("matplotlib", extra="report")
     if args.protocol is not None:
-        _check_with_protocol(args)
+        again = [name for name, given in (("--codes", args.codes), ("--database", args.database)) if given]
+        again += [name for name in given_of_data(args) if name != "--strict"]
+        if again:
+            raise InputError(f"--protocol names what a model is asked and what it searches; leave {again[0]} out")
     if args.rerank is not None and args.codes:
         raise InputError("--rerank belongs to a model; codes from elsewhere have nothing to re-rank with")
     if args.rerank is not None and args.rerank < 1:
@@ -68,35 +71,15 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("a database apart from the queries has no pair of theirs: give --labels and --database-labels")
 
 
-def _check_with_protocol(args: argparse.Namespace) -> None:
-    """Refuse options that say again what a protocol says."""
-    others = {
-        "--codes": bool(args.codes),
-        "--database": bool(args.database),
-        "--split": args.split != "test",
-        "--splits": args.splits is not None,
-        "--split-seed": args.split_seed != 0,
-    }
-    for name, given in others.items():
-        if given:
-            raise InputError(f"--protocol names what a model is asked and what it searches; leave {name} out")
-
-
 def _check_unused(args: argparse.Namespace) -> None:
     """Refuse options that codes from elsewhere, or codes without data, have no use for."""
     of_a_model = {"--again": args.again, "--device": args.device != "auto", "--cache": args.cache is not None}
-    of_data = {
-        "--splits": args.splits is not None,
-        "--split-seed": args.split_seed != 0,
-        "--strict": args.strict,
-        "--split": args.split != "test",
-    }
     for name, given in of_a_model.items():
         if given:
             raise InputError(f"{name} belongs to a model, and --codes were encoded elsewhere; leave it out")
-    for name, given in of_data.items():
-        if given and args.data is None:
-            raise InputError(f"{name} belongs to --data; give the data that the codes were made from, or leave it out")
+    unused = given_of_data(args) if args.data is None else []
+    if unused:
+        raise InputError(f"{unused[0]} belongs to --data; give the data that the codes were made from, or leave it out")
 
 
 def of_model(args: argparse.Namespace) -> Subject:

@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     from hashret._files import write_whole
-    from hashret.cli._common import print_json
+    from hashret.cli._common import print_json, split_of
     from hashret.cli._subject import check, of_arrays, of_model
     from hashret.errors import InputError
     from hashret.evaluation.category import difference
@@ -92,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
     from hashret.evaluation.published import as_published
 
     check(args)  # whatever is wrong is refused before minutes of work
+    args.split = split_of(args)
     check_ties(args.ties)
     measures = [parse(name) for name in _names(args.measures)]
     if not measures:

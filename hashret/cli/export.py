@@ -23,7 +23,6 @@ EXAMPLES = (
     "hashret export model/ --onnx",
     "hashret export model/ --onnx --int8 --data captions.jsonl --split val",
 )
-SPLIT = "val"
 COMPARED = 256  # items of each modality whose codes are compared, where data are given
 
 
@@ -35,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--onnx", action="store_true", help="the format: the only one, and so what is written without")
     parser.add_argument("--int8", action="store_true", help="8-bit weights for transformers: a quarter of the size")
     parser.add_argument("--out", type=Path, help="the directory to make (MODEL/onnx, where searching looks for it)")
-    add_data_arguments(parser, split=SPLIT, required=False)
-    parser.set_defaults(split=None)  # so that it is seen where it is given without data
+    add_data_arguments(parser, split="val", required=False)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -99,13 +97,13 @@ def cost(hasher: CrossModalHasher, exported: Exported, dataset: Dataset) -> str:
 
 def _dataset(args: argparse.Namespace) -> Dataset:
     """The records of the split that have captions, and a picture that can be read."""
-    from hashret.cli._common import open_split, readable
+    from hashret.cli._common import open_split, readable, split_of
 
-    args.split = SPLIT if args.split is None else args.split
     found = open_split(args)
     captioned = found.subset(row for row, record in enumerate(found) if record.captions)
     if not len(captioned):
-        which = f"split {args.split!r} of {found.name!r}" if args.split else repr(found.name)
+        split = split_of(args)
+        which = f"split {split!r} of {found.name!r}" if split else repr(found.name)
         raise DataError(
             f"no record of {which} has a caption, and the cost of an export is measured on pictures and captions; "
             "give other data or another --split, or leave --data out"

@@ -107,14 +107,8 @@ def readable_images(
         threads: how many pictures are decoded at once; all cores by default.
 
     Raises:
-        DataError: no record names a picture; with ``strict``, a picture does not decode; without, none does.
+        DataError: with ``strict``, a picture does not decode; without, none does.
     """
-    if not any(record.image is not None for record in dataset.records):
-        keys = ", ".join(map(repr, dataset.records[0].metadata)) if len(dataset) else ""
-        raise DataError(
-            f"no record of {dataset.name!r} names a picture; its path is to stand under 'image'"
-            f"{', and the first one has ' + keys if keys else ''}"
-        )
 
     def problem(record: Record) -> str | None:
         if record.image is None:

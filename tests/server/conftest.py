@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -105,3 +106,14 @@ def plain(tmp_path) -> Iterator[Served]:
 def serve() -> Callable[..., TestClient]:
     """``served``, for tests that need settings of their own."""
     return served
+
+
+@pytest.fixture(scope="session")
+def settled():
+    """``await settled()`` lets every task go as far as it can."""
+
+    async def settle() -> None:
+        for _ in range(30):
+            await asyncio.sleep(0)
+
+    return settle
