@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -100,17 +100,24 @@ def _computed(cell: Cell, data: Features) -> dict[str, Any]:
     lengths: dict[str, Any] = {}
     encode_ms = []
     for n_bits, view in views:
-        begun = time.perf_counter()
         images, texts = view(data.test, "image"), view(data.test, "text")
-        encode_ms.append((time.perf_counter() - begun) * 1e3 / (len(images) + len(texts)))
+        encode_ms.append((images.seconds + texts.seconds) * 1e3 / (len(images.floats) + len(texts.floats)))
         stored = None if data.relevance == "instance" else (view(data.train, "image"), view(data.train, "text"))
         lengths[str(n_bits)] = {"bytes": bytes_for(n_bits) if cell.lengths else 4 * n_bits}
-        lengths[str(n_bits)] |= _measured(images, texts, stored, data, n_bits=n_bits, codes=bool(cell.lengths))
+        lengths[str(n_bits)] |= _measured(images, texts, stored, data, n_bits=n_bits)
     return {"fit_s": fit_s, "encode_ms_per_item": float(np.mean(encode_ms)), "lengths": lengths}
 
 
+class View(NamedTuple):
+    """What a method makes of items: (N, n_bits) floats, (N, n_bytes) codes where it has any, and the time it takes."""
+
+    floats: np.ndarray
+    codes: np.ndarray | None
+    seconds: float
+
+
 def _fitted(cell: Cell, train: Side) -> Iterator[tuple[int, Any]]:
-    """(length, view) of the fitted method; a view gives the relaxed codes of a split's pictures or texts."""
+    """(length, function from a split and a modality to a ``View``) of the fitted method."""
     if cell.method in NESTED:
         name = OWN if cell.method == UNLABELLED else cell.method
         hasher = TRAINED.load(name)(
@@ -119,20 +126,40 @@ def _fitted(cell: Cell, train: Side) -> Iterator[tuple[int, Any]]:
         labels = None if cell.method == UNLABELLED else train.labels
         hasher.fit(train.images, train.texts, owner=train.owner, labels=labels)
 
+        encode = {"image": hasher.encode_images, "text": hasher.encode_texts}
+
         def nested(n_bits: int) -> Any:
-            return lambda side, modality: hasher.encode_floats(modality, _of(side, modality), n_bits=n_bits)
+            def view(side: Side, modality: str) -> View:
+                floats = hasher.encode_floats(modality, _of(side, modality), n_bits=n_bits)
+                begun = time.perf_counter()
+                codes = encode[modality](_of(side, modality), n_bits=n_bits)
+                return View(floats, codes, time.perf_counter() - begun)
+
+            return view
 
         return iter([(n_bits, nested(n_bits)) for n_bits in cell.lengths])
     if cell.method == CCA_FLOAT:
         images, texts, _ = train.pairs()
         maps = dict(zip(("image", "text"), cca(images.astype(np.float64), texts.astype(np.float64))))
         width = maps["image"].weights.shape[1]  # directions without any correlation are left out
-        return iter([(width, lambda side, modality: maps[modality](_of(side, modality)).astype(np.float32))])
+
+        def project(side: Side, modality: str) -> View:
+            begun = time.perf_counter()
+            floats = maps[modality](_of(side, modality)).astype(np.float32)
+            return View(floats, None, time.perf_counter() - begun)
+
+        return iter([(width, project)])
     method = build(cell.method, n_bits=max(cell.lengths), seed=cell.seed, **dict(cell.options)).fit(*train.pairs())
     relaxed = {"image": method.relaxed_images, "text": method.relaxed_texts}
 
     def first(n_bits: int) -> Any:
-        return lambda side, modality: relaxed[modality](_of(side, modality))[:, :n_bits]
+        def signs(side: Side, modality: str) -> View:
+            begun = time.perf_counter()
+            floats = relaxed[modality](_of(side, modality))[:, :n_bits]
+            codes = pack(floats > 0)
+            return View(floats, codes, time.perf_counter() - begun)
+
+        return signs
 
     return iter([(n_bits, first(n_bits)) for n_bits in cell.lengths])
 
@@ -142,34 +169,30 @@ def _of(side: Side, modality: str) -> np.ndarray:
 
 
 def _measured(
-    images: np.ndarray,
-    texts: np.ndarray,
-    stored: tuple[np.ndarray, np.ndarray] | None,
-    data: Features,
-    *,
-    n_bits: int,
-    codes: bool,
+    images: View, texts: View, stored: tuple[View, View] | None, data: Features, *, n_bits: int
 ) -> dict[str, Any]:
     """Figures of one length: float against float, and where there are codes those and relaxed queries against them."""
     if stored is None:
         owner = data.test.owner
-        figures: dict[str, Any] = {"float": evaluate_floats(images, texts, owner).to_dict()}
-        if codes:
-            packed = pack(images > 0), pack(texts > 0)
-            figures["codes"] = evaluate_codes(*packed, owner, n_bits=n_bits).to_dict()
-            figures["asymmetric"] = evaluate_asymmetric(images, texts, *packed, owner, n_bits=n_bits).to_dict()
+        floats = images.floats, texts.floats
+        figures: dict[str, Any] = {"float": evaluate_floats(*floats, owner).to_dict()}
+        if images.codes is not None and texts.codes is not None:
+            codes = images.codes, texts.codes
+            figures["codes"] = evaluate_codes(*codes, owner, n_bits=n_bits).to_dict()
+            figures["asymmetric"] = evaluate_asymmetric(*floats, *codes, owner, n_bits=n_bits).to_dict()
         return figures
-    figures = {"float": {}} | ({"codes": {}, "asymmetric": {}} if codes else {})
+    figures = {"float": {}} | ({} if images.codes is None else {"codes": {}, "asymmetric": {}})
     asked, searched = data.test, data.train
     labels = {
         "i2t": (asked.labels, searched.labels[searched.owner]),  # type: ignore[index]
         "t2i": (asked.labels[asked.owner], searched.labels),  # type: ignore[index]
     }
     for way, queries, items in (("i2t", images, stored[1]), ("t2i", texts, stored[0])):
-        figures["float"][way] = evaluate_labels_floats(queries, items, *labels[way], measures=(MAP,))[MAP]
-        if codes:
-            packed = pack(queries > 0), pack(items > 0)
-            signs = unpack(packed[1], n_bits=n_bits) * 2.0 - 1.0
-            figures["codes"][way] = evaluate_labels(*packed, *labels[way], n_bits=n_bits, measures=(MAP,))[MAP]
-            figures["asymmetric"][way] = evaluate_labels_floats(queries, signs, *labels[way], measures=(MAP,))[MAP]
+        relevance = labels[way]
+        figures["float"][way] = evaluate_labels_floats(queries.floats, items.floats, *relevance, measures=(MAP,))[MAP]
+        if queries.codes is not None and items.codes is not None:
+            found = evaluate_labels(queries.codes, items.codes, *relevance, n_bits=n_bits, measures=(MAP,))
+            signs = unpack(items.codes, n_bits=n_bits) * 2.0 - 1.0
+            rescored = evaluate_labels_floats(queries.floats, signs, *relevance, measures=(MAP,))
+            figures["codes"][way], figures["asymmetric"][way] = found[MAP], rescored[MAP]
     return figures

@@ -22,9 +22,9 @@ from hashret.encoders import EncoderConfig
 from hashret.errors import ConfigError, DataError, InputError, VersionError
 from hashret.evaluation import evaluate_codes
 from hashret.feature_hasher.inputs import Floats, owners_of, pairs_of, shared_labels
-from hashret.feature_hasher.parameters import check_parameters, defaults_of
+from hashret.feature_hasher.parameters import check_parameters, chosen_of, defaults_of
 from hashret.feature_hasher.storage import Facts, class_of, facts_file, method_of, read_facts
-from hashret.model import CrossModalHasher, HeadConfig, ModelConfig, TowerConfig
+from hashret.model import CrossModalHasher, HeadConfig, ModelConfig, RoundingConfig, TowerConfig
 from hashret.model.devices import pick_device
 from hashret.registry import nearest
 from hashret.training import RunConfig, Selection, Stage, Trainer
@@ -33,9 +33,6 @@ from hashret.training.pairs import steps_of
 from hashret.training.trainer import derive_seed
 
 BATCH = 1024  # rows encoded together
-# of a fit without and with labels. Labels are learned by heart where the pairs that are searched are those learned from
-REGULARISED = {"dropout": 0.5, "input_dropout": 0.5, "lr": 1.5e-3}
-LABELLED = {"dropout": 0.1, "input_dropout": 0.0, "lr": 5e-3}
 PROXIES = {"kind": "proxies", "space": "code", "match": "softmax", "temperature": 0.5}
 # of the loss's terms: codes are what is stored, relaxed queries look for them, and a little weight on float vectors
 # keeps both from over-fitting. On Flickr8k's validation split rSum at 64 / 256 bits is 192 / 254 with .05 and .25 for
@@ -71,6 +68,7 @@ class FeatureHasher:
         weight_decay: AdamW's.
         temperature: of the contrast between pairs; with labels there is none.
         spread: makes the temperature of short codes higher: sqrt(temperature² + spread² / n) at n bits.
+        rounding: whether an item's bits are chosen together (``hashret.rounding``); None: yes, but not with labels.
         validation_fraction: share of the items held out to choose the best moment of training, 1,000 items at most.
             0, or a share of fewer than 20 items: none is held out, and training runs to its end. With labels none is
             either: what is searched then are mostly the items that were learned from.
@@ -111,6 +109,7 @@ class FeatureHasher:
         weight_decay: float = 0.05,
         temperature: float = 1 / 16,
         spread: float = 0.43,
+        rounding: bool | None = None,
         validation_fraction: float = 0.0,
         patience: int | None = None,
         seed: int = 0,
@@ -128,6 +127,7 @@ class FeatureHasher:
         self.weight_decay = weight_decay
         self.temperature = temperature
         self.spread = spread
+        self.rounding = rounding
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.seed = seed
@@ -307,15 +307,15 @@ class FeatureHasher:
     # ---- parts of fit
 
     def _model_config(self, image_width: int, text_width: int, *, labelled: bool) -> ModelConfig:
-        widths = {"image": image_width, "text": text_width}
         towers = {
             modality: TowerConfig(
                 EncoderConfig(kind="features", name="features", width=width, modality=modality),  # type: ignore[arg-type]
                 head=self._head(labelled=labelled),
             )
-            for modality, width in widths.items()
+            for modality, width in {"image": image_width, "text": text_width}.items()
         }
-        return ModelConfig(int(self.n_bits), towers, self._lengths())
+        rounding = RoundingConfig() if self._chosen("rounding", labelled=labelled) else None
+        return ModelConfig(int(self.n_bits), towers, self._lengths(), rounding)
 
     def _lengths(self) -> tuple[int, ...]:
         """Every prefix that is a code, ascending."""
@@ -334,10 +334,10 @@ class FeatureHasher:
         # a parameter may be a number of numpy, which is not saved as it is
         return HeadConfig(hidden=int(self.hidden), dropout=float(dropout), input_dropout=float(before), own=settled)
 
-    def _chosen(self, name: str, *, labelled: bool) -> float:
+    def _chosen(self, name: str, *, labelled: bool) -> Any:
         """A parameter, or what is chosen where it is None."""
-        value: float | None = getattr(self, name)
-        return (LABELLED if labelled else REGULARISED)[name] if value is None else value
+        value = getattr(self, name)
+        return chosen_of(labelled=labelled)[name] if value is None else value
 
     def _split(self, n_items: int, *, labelled: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows to learn from and rows held out, each ascending."""

@@ -17,7 +17,15 @@ from hashret.model import HeadConfig
 from hashret.training import Stage
 
 
-class DJSRH(FeatureHasher):
+class _Published(FeatureHasher):
+    """A head as its paper has it: a bit is a sign, unless ``rounding`` says otherwise."""
+
+    def _chosen(self, name: str, *, labelled: bool) -> Any:
+        signs = name == "rounding" and self.rounding is None
+        return False if signs else super()._chosen(name, labelled=labelled)
+
+
+class DJSRH(_Published):
     """Deep joint-semantics reconstructing hashing: codes reproduce one similarity of both features, without labels.
 
     tanh grows three times steeper in the course of training. The paper trains the image network too, with SGD and
@@ -36,7 +44,7 @@ class DJSRH(FeatureHasher):
         return {"semantics": {"kind": "joint_semantics"}}
 
 
-class UCCH(FeatureHasher):
+class UCCH(_Published):
     """Unsupervised contrastive cross-modal hashing: a memory of binary codes, and a ranking loss.
 
     The paper's heads are 8,192 wide; these are as wide as every other here.
@@ -50,7 +58,7 @@ class UCCH(FeatureHasher):
         return {"memory": {"kind": "binary_memory", "memory": n_items}}
 
 
-class DSPH(FeatureHasher):
+class DSPH(_Published):
     """Deep semantic-aware proxy hashing: a linear head, and a proxy for every label. ``fit`` needs labels.
 
     The paper trains CLIP too.
@@ -69,7 +77,7 @@ class DSPH(FeatureHasher):
         return {"proxies": {"kind": "proxies"}}
 
 
-class CMDN(FeatureHasher):
+class CMDN(_Published):
     """Cross-media multiple deep networks, in the closest form that this engine has.
 
     Two stages: first each modality's own structure and the correlation of pairs are learnt side by side (distances

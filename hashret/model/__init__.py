@@ -11,7 +11,14 @@ from hashret._lazy import require
 
 require("torch", extra="learn")
 
-from hashret.model.config import HeadConfig, MixerConfig, ModelConfig, RerankerConfig, TowerConfig  # noqa: E402
+from hashret.model.config import (  # noqa: E402
+    HeadConfig,
+    MixerConfig,
+    ModelConfig,
+    RerankerConfig,
+    RoundingConfig,
+    TowerConfig,
+)
 from hashret.model.hasher import CrossModalHasher  # noqa: E402
 from hashret.model.outputs import TowerOutput, sign  # noqa: E402
 from hashret.model.rerankers import Projected, Reranker  # noqa: E402
@@ -26,6 +33,7 @@ __all__ = [
     "Projected",
     "Reranker",
     "RerankerConfig",
+    "RoundingConfig",
     "Tower",
     "TowerConfig",
     "TowerOutput",

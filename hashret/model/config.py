@@ -137,6 +137,23 @@ class RerankerConfig:
 
 
 @dataclass(frozen=True)
+class RoundingConfig:
+    """How all bits of an item are chosen together, see ``hashret.rounding``.
+
+    Args:
+        weight: of how training codes' bits go together, 0 to 1; 0 gives signs.
+        size: root mean square of a relaxed code before it is compared with ±1.
+    """
+
+    weight: float = 0.3
+    size: float = 0.75
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1 or not 0 < self.size < float("inf"):
+            raise ConfigError("a rounding needs 0 <= weight <= 1 and size > 0")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """A cross-modal hasher.
 
@@ -144,12 +161,14 @@ class ModelConfig:
         n_bits: length of a whole code.
         towers: one for ``image`` and one for ``text``.
         code_lengths: prefixes that are trained to be codes of their own (nested codes), in bits.
+        rounding: how relaxed codes become bits; None: each by its sign.
         reranker: scores pairs of items; None: the model has none. No code depends on it.
     """
 
     n_bits: int
     towers: dict[str, TowerConfig]
     code_lengths: tuple[int, ...] = ()
+    rounding: RoundingConfig | None = None
     reranker: RerankerConfig | None = None
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ from hashret.model.rerankers import RERANKERS, Reranker
 from hashret.model.rescoring import evaluating, required, score_pairs
 from hashret.model.tower import Tower
 from hashret.registry import nearest
+from hashret.rounding import Rounding, coupling_of
 
 
 class CrossModalHasher(nn.Module):
@@ -39,6 +40,8 @@ class CrossModalHasher(nn.Module):
         encoders: the built encoder of each modality.
     """
 
+    coupling: torch.Tensor
+
     def __init__(self, config: ModelConfig, encoders: dict[str, Encoder]) -> None:
         super().__init__()
         self.config = config
@@ -50,6 +53,8 @@ class CrossModalHasher(nn.Module):
                 raise InputError(f"the {modality} tower was given an encoder of {encoder.modality}s")
             mixers = _mixers(tower.mixers, shared, width=encoder.width)
             self.towers[modality] = Tower(tower, encoder, n_bits=config.n_bits, mixers=mixers)
+        if config.rounding is not None:  # signs, until it has learned how bits go together
+            self.register_buffer("coupling", torch.eye(config.n_bits))
         self.reranker: Reranker | None = None
         if config.reranker is not None:  # after the towers, so that they start from the same weights with and without
             kind = RERANKERS.load(config.reranker.kind)
@@ -158,10 +163,9 @@ class CrossModalHasher(nn.Module):
         """
         if n_bits is not None and not 1 <= n_bits <= self.n_bits:
             raise InputError(f"n_bits must lie between 1 and the model's {self.n_bits}, and is {n_bits}")
-        logits = self._logits(modality, items, batch_size=batch_size)[:, :n_bits]
-        if not relaxed:
-            return pack(logits > 0)
-        return np.tanh(float(self.tower(modality).beta) * logits)
+        logits = self._logits(modality, items, batch_size=batch_size)
+        rounded = self.relaxed_of(modality, logits, n_bits)
+        return rounded if relaxed else pack(rounded)
 
     def encode_floats(
         self, modality: str, items: Sequence[Any], *, n_bits: int | None = None, batch_size: int = 64
@@ -186,6 +190,33 @@ class CrossModalHasher(nn.Module):
         logits = self._logits(modality, items, batch_size=batch_size)[:, :n_bits]
         norms = np.linalg.norm(logits, axis=1, keepdims=True)
         return logits / np.where(norms > 0, norms, 1)
+
+    def relaxed_of(self, modality: str, logits: np.ndarray, n_bits: int | None = None) -> np.ndarray:
+        """Relaxed codes, whose signs are the bits.
+
+        Args:
+            modality: ``image`` or ``text``.
+            logits: (N, n_bits) float32, whole.
+            n_bits: only the first bits of each code; None: all.
+
+        Returns:
+            (N, n_bits) float32 in (-1, 1).
+        """
+        relaxed: np.ndarray = np.tanh(np.float32(self.tower(modality).beta) * logits)
+        rounding = self.config.rounding
+        if rounding is None:
+            return relaxed[:, :n_bits]
+        return Rounding(self.coupling.cpu().numpy(), rounding.size, self.code_lengths).apply(relaxed, n_bits=n_bits)
+
+    def learn_rounding(self, samples: Mapping[str, np.ndarray]) -> None:
+        """Learn which bits go together, where the configuration asks for it.
+
+        Args:
+            samples: (N, n_bits) float32 logits of training items, by modality.
+        """
+        if self.config.rounding is not None:
+            coupling = coupling_of(samples.values(), weight=self.config.rounding.weight)
+            self.coupling.copy_(torch.from_numpy(coupling))
 
     def project(self, modality: str, batches: Iterable[Encoded]) -> Iterator[TowerOutput]:
         """What the tower makes of batches behind its encoder's frozen part, in evaluation mode, without gradients."""

@@ -46,10 +46,12 @@ def fingerprint(hasher: CrossModalHasher) -> str:
     """
     config = plain(hasher.config)
     del config["reranker"]
+    if config["rounding"] is None:
+        del config["rounding"]  # so that models saved before there was this key are what they were
     for tower in config["towers"].values():
         del tower["encoder"]["weights"]
         if not tower["head"]["own"]:
-            del tower["head"]["own"]  # so that models saved before there was this key are what they were
+            del tower["head"]["own"]  # likewise
     state = hasher.state_dict()
     return _digest(config, {name: state[name] for name in state if not name.startswith(_RERANKER)})
 

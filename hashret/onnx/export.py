@@ -18,7 +18,7 @@ from hashret._lazy import require
 from hashret.errors import InputError, MismatchError
 from hashret.model import CrossModalHasher, Tower
 from hashret.onnx import samples
-from hashret.onnx.files import FOLDER, TOKENIZER, VOCABULARY, read_facts, replacing, write_facts
+from hashret.onnx.files import COUPLING, FOLDER, TOKENIZER, VOCABULARY, read_facts, replacing, write_facts
 from hashret.onnx.graphs import write_graph
 from hashret.onnx.hasher import OnnxHasher
 from hashret.onnx.inputs import CROPS, FILTERS
@@ -93,6 +93,10 @@ def export_model(
             "towers": towers,
             "made_with": {name: require(name, extra="export").__version__ for name in ("torch", "onnx", "onnxruntime")},
         }
+        rounding = hasher.config.rounding
+        if rounding is not None:
+            np.save(part / COUPLING, hasher.coupling.numpy())
+            content["rounding_size"] = rounding.size
         write_facts(part, content)
         differing = {modality: differing_bits(hasher, part, modality, items[modality]) for modality in towers}
         _refuse(differing, items)

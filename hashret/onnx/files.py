@@ -6,6 +6,7 @@
     text.onnx, .weights  the graph from token ids and mask (B, L) int64, or a bag of words (B, V) float32
     tokenizer.json       of a text model, with its truncation and padding
     vocabulary.json      of a bag of words
+    coupling.npy         (n_bits, n_bits) float32, where bits are chosen together, see ``hashret.rounding``
 
 It is written beside its place and moved there when it is complete and checked. Knows neither torch nor onnxruntime.
 """
@@ -23,10 +24,10 @@ from typing import Any
 from hashret._files import replacing_directory
 from hashret.errors import CorruptError, StorageError, VersionError
 
-FORMAT = 1
+FORMAT = 2  # 1 had no rounding
 FACTS = "export.json"
 FOLDER = "onnx"  # where an export lies in the directory of its model
-TOKENIZER, VOCABULARY = "tokenizer.json", "vocabulary.json"
+TOKENIZER, VOCABULARY, COUPLING = "tokenizer.json", "vocabulary.json", "coupling.npy"
 AGAIN = "export the model again: hashret export MODEL --onnx"
 
 
@@ -43,6 +44,7 @@ class Facts:
         towers: of "image" and "text", what turns an item into the graph's input, ``beta``, and the graph's own
             ``precision`` (of earlier exports, that of the whole).
         files: size in bytes and sha256 of every file.
+        rounding_size: of the rounding whose coupling lies in ``coupling.npy``; None: bits are signs.
     """
 
     directory: Path
@@ -52,6 +54,7 @@ class Facts:
     precision: str
     towers: dict[str, dict[str, Any]]
     files: dict[str, dict[str, Any]]
+    rounding_size: float | None = None
 
     def check_sizes(self) -> None:
         """Look at every file of the export, and read none: that is for ``checked``, when the file is needed.
@@ -116,6 +119,7 @@ def read_facts(directory: str | Path) -> Facts:
             precision=str(content["precision"]),
             towers=towers,
             files=dict(content["files"]),
+            rounding_size=None if content.get("rounding_size") is None else float(content["rounding_size"]),
         )
     except VersionError:
         raise
@@ -130,7 +134,9 @@ def write_facts(directory: Path, content: dict[str, Any]) -> None:
         for path in sorted(directory.iterdir())
         if path.name != FACTS
     }
-    text = json.dumps({"format": FORMAT, **content, "files": files}, indent=1, ensure_ascii=False)
+    # without a rounding, versions that know format 1 alone read it as well
+    version = 1 if content.get("rounding_size") is None else FORMAT
+    text = json.dumps({"format": version, **content, "files": files}, indent=1, ensure_ascii=False)
     (directory / FACTS).write_text(text + "\n", encoding="utf-8")
 
 

@@ -16,9 +16,10 @@ import numpy as np
 from hashret._lazy import progress, require
 from hashret.codes import pack
 from hashret.errors import CorruptError, InputError
-from hashret.onnx.files import AGAIN, Facts, read_facts
+from hashret.onnx.files import AGAIN, COUPLING, Facts, read_facts
 from hashret.onnx.inputs import Inputs, inputs_of
 from hashret.registry import nearest
+from hashret.rounding import Rounding
 
 
 class OnnxHasher:
@@ -35,6 +36,7 @@ class OnnxHasher:
         self.facts = facts
         self._threads = threads
         self._towers: dict[str, _Tower] = {}
+        self._rounding: Rounding | None = None
         self._lock = Lock()
 
     @classmethod
@@ -118,9 +120,12 @@ class OnnxHasher:
             CorruptError: a file of the export is missing or damaged.
         """
         logits = self._logits(modality, items, n_bits=n_bits, batch_size=batch_size)
-        if not relaxed:
-            return pack(logits > 0)
-        return np.tanh(np.float32(self.facts.towers[modality]["beta"]) * logits)
+        rounded: np.ndarray = np.tanh(np.float32(self.facts.towers[modality]["beta"]) * logits)
+        if self.facts.rounding_size is None:
+            rounded = rounded[:, :n_bits]
+        else:
+            rounded = self._rounds(self.facts.rounding_size).apply(rounded, n_bits=n_bits)
+        return rounded if relaxed else pack(rounded)
 
     def encode_floats(
         self, modality: str, items: Sequence[Any], *, n_bits: int | None = None, batch_size: int = 64
@@ -141,7 +146,7 @@ class OnnxHasher:
             DataError: an item cannot be read.
             CorruptError: a file of the export is missing or damaged.
         """
-        logits = self._logits(modality, items, n_bits=n_bits, batch_size=batch_size)
+        logits = self._logits(modality, items, n_bits=n_bits, batch_size=batch_size)[:, :n_bits]
         norms = np.linalg.norm(logits, axis=1, keepdims=True)
         return logits / np.where(norms > 0, norms, 1)
 
@@ -163,7 +168,14 @@ class OnnxHasher:
         for begin in progress(starts, label=f"encoding {modality}s", total=len(starts), unit="batch"):
             rows = order[begin : begin + batch_size]
             logits[rows] = tower.run(tower.inputs.prepare([items[row] for row in rows]))
-        return logits[:, :n_bits]
+        return logits
+
+    def _rounds(self, size: float) -> Rounding:
+        with self._lock:
+            if self._rounding is None:
+                coupling = np.load(self.facts.checked(COUPLING), allow_pickle=False)
+                self._rounding = Rounding(coupling, size, self.code_lengths)
+            return self._rounding
 
     def _tower(self, modality: str) -> _Tower:
         with self._lock:  # two first queries at once would set it up twice

@@ -75,18 +75,21 @@ def fit_adapters(hasher: CrossModalHasher, pairs: PairFeatures) -> None:
 
 
 def calibrate(hasher: CrossModalHasher, pairs: PairFeatures) -> None:
-    """Set the steepness of each tower's tanh so that relaxed codes keep what the sign throws away.
+    """Set the steepness of each tower's tanh so that relaxed codes keep what bits throw away, and learn the rounding.
 
     Trained logits are several units large, where tanh is flat: a relaxed query would be hardly finer than a code. At
-    a root mean square of 0.5 before tanh it is nearly linear, and the order of an unquantised query is kept. Codes do
-    not change.
+    a root mean square of 0.5 before tanh it is nearly linear, and the order of an unquantised query is kept. Codes
+    change only where a rounding is learned.
     """
+    samples: dict[str, np.ndarray] = {}
     for modality in ("image", "text"):
         table = getattr(pairs, modality)
         rows = torch.linspace(0, len(table) - 1, min(len(table), CALIBRATION_ROWS)).long()
         for output in hasher.project(modality, [table.batch(rows)]):
             size = output.logits.square().mean().sqrt().clamp_min(1e-6)
             hasher.tower(modality).beta.fill_(RELAXED_SIZE / float(size))
+            samples[modality] = output.logits.cpu().numpy()
+    hasher.learn_rounding(samples)
 
 
 def teacher_vectors(

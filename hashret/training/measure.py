@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from hashret.codes import pack
 from hashret.data import Dataset
 from hashret.errors import DataError, InputError
@@ -88,16 +86,16 @@ def pairs_of(hasher: CrossModalHasher, dataset: Dataset, *, cache_dir: str | Pat
 def encode_pairs(hasher: CrossModalHasher, pairs: PairFeatures) -> Coded:
     """As ``encode_dataset``, from features."""
     images, texts = logits_of(hasher, "image", pairs.image), logits_of(hasher, "text", pairs.text)
-    betas = [float(hasher.tower(modality).beta) for modality in ("image", "text")]
+    relaxed = hasher.relaxed_of("image", images), hasher.relaxed_of("text", texts)
     labels = None if pairs.labels is None else pairs.labels.cpu().numpy()
     return Coded(
-        pack(images > 0),
-        pack(texts > 0),
+        pack(relaxed[0]),
+        pack(relaxed[1]),
         hasher.n_bits,
         pairs.owners,
         labels=None if labels is None or not labels.any() else labels,
         floats=(images, texts),
-        relaxed=(np.tanh(betas[0] * images), np.tanh(betas[1] * texts)),
+        relaxed=relaxed,
     )
 
 

@@ -101,19 +101,18 @@ def modality_report(
         seed: of the probe's halves.
     """
     length = n_bits or hasher.n_bits
-    logits = {m: logits_of(hasher, m, getattr(held_out, m))[:, :length] for m in ("image", "text")}
-    medians = {m: np.median(logits_of(hasher, m, getattr(reference, m))[:, :length], axis=0) for m in logits}
-    betas = {m: float(hasher.tower(m).beta) for m in logits}
+    logits = {m: logits_of(hasher, m, getattr(held_out, m)) for m in ("image", "text")}
+    medians = {m: np.median(logits_of(hasher, m, getattr(reference, m)), axis=0) for m in logits}
     first = np.unique(held_out.owners, return_index=True)[1]
 
     def measure(shift: dict[str, np.ndarray]) -> tuple[Probe, float]:
         moved = {m: logits[m] - shift[m] for m in logits}
-        relaxed = {m: np.tanh(betas[m] * moved[m]) for m in moved}
+        relaxed = {m: hasher.relaxed_of(m, moved[m], length) for m in moved}
         probe = modality_probe(relaxed["image"], relaxed["text"][first], seed=seed)
-        codes = {m: pack(moved[m] > 0) for m in moved}
+        codes = {m: pack(relaxed[m]) for m in moved}
         return probe, evaluate_codes(codes["image"], codes["text"], held_out.owners, n_bits=length).r_sum
 
-    own, null = measure(dict.fromkeys(logits, np.zeros(length, np.float32))), measure(medians)
+    own, null = measure(dict.fromkeys(logits, np.zeros(hasher.n_bits, np.float32))), measure(medians)
     return ModalityReport(probe=own[0], r_sum=own[1], null_probe=null[0], null_r_sum=null[1])
 
 

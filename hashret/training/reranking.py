@@ -127,7 +127,7 @@ def _items(
 
     def outputs() -> Iterator[TowerOutput]:
         for output in hasher.project(modality, batches(table, batch_size=256)):
-            codes.append(pack(output.logits[:, :n_bits].cpu().numpy() > 0))
+            codes.append(pack(hasher.relaxed_of(modality, output.logits.cpu().numpy(), n_bits)))
             yield output
 
     projected = project_all(hasher, modality, outputs())

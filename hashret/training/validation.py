@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hashret.codes import pack, prefix
+from hashret.codes import Codes, pack, prefix
 from hashret.encoders import Encoded
 from hashret.evaluation import Retrieval, evaluate_codes, evaluate_floats
 from hashret.model import CrossModalHasher
@@ -46,7 +46,9 @@ def validate(hasher: CrossModalHasher, pairs: PairFeatures, selection: Selection
     """Measure ``hasher`` on ``pairs``."""
     images, texts = logits_of(hasher, "image", pairs.image), logits_of(hasher, "text", pairs.text)
     lengths = selection.lengths or (hasher.n_bits,)
-    results = {n_bits: _at(images, texts, pairs.owners, n_bits) for n_bits in lengths}
+    # a NaN is told by the loss; here it is no 1
+    codes = pack(hasher.relaxed_of("image", images) > 0), pack(hasher.relaxed_of("text", texts) > 0)
+    results = {n_bits: _at(codes, pairs.owners, n_bits) for n_bits in lengths}
     figures = {f"rSum@{n_bits}": result.r_sum for n_bits, result in results.items()}
     longest = results[max(results)].to_dict()
     figures |= {f"{way}.R@{k}": float(longest[way][f"R@{k}"]) for way in ("i2t", "t2i") for k in (1, 5, 10)}
@@ -66,9 +68,9 @@ def bit_entropy(bits: np.ndarray) -> float:
     return float(-(shares * np.log2(shares)).sum(axis=0).mean())
 
 
-def _at(images: np.ndarray, texts: np.ndarray, owner: np.ndarray, n_bits: int) -> Retrieval:
-    codes = [prefix(pack(logits > 0), n_bits=n_bits) for logits in (images, texts)]
-    return evaluate_codes(codes[0], codes[1], owner, n_bits=n_bits)
+def _at(codes: tuple[Codes, Codes], owner: np.ndarray, n_bits: int) -> Retrieval:
+    images, texts = (prefix(whole, n_bits=n_bits) for whole in codes)
+    return evaluate_codes(images, texts, owner, n_bits=n_bits)
 
 
 def _lookup(figures: dict[str, Any], metric: str) -> float:

@@ -18,6 +18,7 @@ from hashret.baselines import build
 from hashret.codes import check_codes, pack, prefix, unpack
 from hashret.errors import ConfigError, CorruptError, DataError, InputError, StorageError, VersionError
 from hashret.evaluation import evaluate_asymmetric, evaluate_codes, evaluate_floats
+from hashret.feature_hasher.literature import UCCH
 
 N, N_TEST, TEXTS = 600, 150, 2
 LENGTHS = (16, 32, 64)
@@ -75,7 +76,28 @@ def test_relaxed_queries_are_between_codes_and_floats(hasher: FeatureHasher) -> 
     codes = _codes(hasher)
     asymmetric = evaluate_asymmetric(images, texts, *codes, WORLD["owner_test"], n_bits=64).r_sum
     assert _r_sum(codes, 64) < asymmetric < evaluate_floats(images, texts, WORLD["owner_test"]).r_sum
-    np.testing.assert_array_equal(pack(images > 0), codes[0])
+
+
+def test_bits_chosen_together_lose_less_than_signs(hasher: FeatureHasher) -> None:
+    signs = _fit(rounding=False)
+    for modality, key in (("image", "X_test"), ("text", "Y_test")):  # training is the same
+        floats = signs.encode_floats(modality, WORLD[key])
+        np.testing.assert_array_equal(floats, hasher.encode_floats(modality, WORLD[key]))
+        np.testing.assert_array_equal(pack(floats), signs.model_.encode(modality, list(WORLD[key].astype(np.float32))))
+    assert _r_sum(_codes(hasher), 64) > _r_sum(_codes(signs), 64) + 8
+    assert hasher.model_.fingerprint != signs.model_.fingerprint
+
+
+def test_labels_and_heads_of_papers_keep_signs() -> None:
+    labels = np.arange(N) % 4
+    config = {"passes": 1, "n_bits": 16}
+    known = FeatureHasher(**config).fit(WORLD["X"], WORLD["Y"], owner=WORLD["owner"], labels=labels)
+    assert known.model_.config.rounding is None
+    assert UCCH(**config).fit(WORLD["X"], WORLD["Y"], owner=WORLD["owner"]).model_.config.rounding is None
+    asked = UCCH(**config, rounding=True).fit(WORLD["X"], WORLD["Y"], owner=WORLD["owner"])
+    assert asked.model_.config.rounding is not None
+    with pytest.raises(ConfigError, match="rounding is true, false or None"):
+        FeatureHasher(rounding="joint").fit(WORLD["X"], WORLD["Y"], owner=WORLD["owner"])  # type: ignore[arg-type]
 
 
 def test_trained_prefixes_beat_other_bits_of_the_same_code(hasher: FeatureHasher) -> None:

@@ -137,6 +137,31 @@ def test_the_fingerprint_tells_weights_and_configuration(make):
     assert hasher.fingerprint != first
 
 
+def test_a_rounding_is_of_the_model_and_saved_with_it(make, leaks, tmp_path):
+    plain, rounding = make(code_lengths=[8]), make(code_lengths=[8], rounding={"weight": 0.8})
+    assert plain.fingerprint != rounding.fingerprint
+    np.testing.assert_array_equal(rounding.encode_images(IMAGES), plain.encode_images(IMAGES))  # nothing is learned yet
+    floats = rounding.encode_floats("image", IMAGES)
+    rounding.learn_rounding({"image": floats, "text": floats @ np.linalg.qr(RNG.normal(size=(20, 20)))[0]})
+    codes = rounding.encode_images(IMAGES)
+    assert (codes != plain.encode_images(IMAGES)).any()
+    np.testing.assert_array_equal(rounding.encode_floats("image", IMAGES), floats)
+    np.testing.assert_array_equal(pack(rounding.encode_images(IMAGES, relaxed=True)), codes)
+    for n_bits in (5, 8, 13):
+        np.testing.assert_array_equal(rounding.encode_images(IMAGES, n_bits=n_bits), prefix(codes, n_bits=n_bits))
+    leaks(rounding, "image", IMAGES)
+    rounding.save(tmp_path / "model")
+    again = CrossModalHasher.load(tmp_path / "model")
+    assert again.fingerprint == rounding.fingerprint
+    np.testing.assert_array_equal(again.encode_images(IMAGES), codes)
+
+
+def test_a_rounding_that_cannot_be_is_refused(make):
+    for wrong in ({"weight": 1.5}, {"weight": -0.1}, {"size": 0}, {"size": float("inf")}):
+        with pytest.raises(ConfigError, match="a rounding needs"):
+            make(rounding=wrong)
+
+
 def damage(path, how):
     content = path.read_bytes()
     if how == "cut":

@@ -65,6 +65,8 @@ def hasher(request: pytest.FixtureRequest, bert_folder: Path) -> CrossModalHashe
     hasher = CrossModalHasher(dataclasses.replace(model, towers=towers), encoders)
     if hasher.reranker is not None:
         torch.nn.init.normal_(hasher.reranker.read.weight)
+    if model.rounding is not None:
+        hasher.learn_rounding({modality: hasher.encode_floats(modality, items) for modality, items in ITEMS.items()})
     return hasher
 
 

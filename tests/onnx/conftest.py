@@ -25,7 +25,14 @@ def make(bert_of: Callable[[Sequence[str]], Path]) -> Callable[..., CrossModalHa
     """A model from the encoders of both towers; ``more`` holds further options of a tower."""
     bert = bert_of(WORDS)
 
-    def make(image: dict[str, Any], text: dict[str, Any], *, n_bits: int = 100, **more: Any) -> CrossModalHasher:
+    def make(
+        image: dict[str, Any],
+        text: dict[str, Any],
+        *,
+        n_bits: int = 100,
+        rounding: dict[str, float] | None = None,
+        **more: Any,
+    ) -> CrossModalHasher:
         towers = {
             "image": {"encoder": image, "head": {"hidden": 16}, **more},
             "text": {
@@ -35,7 +42,8 @@ def make(bert_of: Callable[[Sequence[str]], Path]) -> Callable[..., CrossModalHa
             },
         }
         torch.manual_seed(0)
-        config = build(ModelConfig, {"n_bits": n_bits, "code_lengths": [32, n_bits], "towers": towers})
+        content = {"n_bits": n_bits, "code_lengths": [32, n_bits], "towers": towers, "rounding": rounding}
+        config = build(ModelConfig, content)
         hasher = CrossModalHasher.build(config)
         encoder = hasher.tower("text").encoder
         encoder.fit(itertools.islice(samples.texts(), 100))

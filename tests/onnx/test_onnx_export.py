@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from hashret.errors import InputError, MismatchError, StorageError
+from hashret.codes import pack, prefix
+from hashret.errors import CorruptError, InputError, MismatchError, StorageError
 from hashret.onnx import OnnxHasher, samples
 from hashret.onnx.export import default_out, export_model
 
@@ -42,6 +45,31 @@ def test_codes_are_those_of_the_model(make, tmp_path, system):
         assert np.bitwise_count(codes ^ hasher.encode(modality, items, n_bits=32)).mean() <= 0.008
         floats = loaded.encode_floats(modality, items, n_bits=40)
         np.testing.assert_allclose(floats, hasher.encode_floats(modality, items, n_bits=40), atol=2e-5)
+
+
+def test_bits_chosen_together_are_those_of_the_model(make, tmp_path):
+    items = {"image": samples.pictures(11), "text": samples.texts()[::7]}
+    hasher = make(CNN, {"kind": "text", "pool": "mean"}, rounding={"weight": 0.6})
+    plain = hasher.encode("text", items["text"])
+    hasher.learn_rounding({modality: hasher.encode_floats(modality, listed) for modality, listed in items.items()})
+    exported = export_model(hasher, tmp_path / "onnx", images=items["image"], texts=items["text"])
+    assert max(exported.differing.values()) <= 0.001
+    loaded = OnnxHasher.load(tmp_path)
+    assert json.loads((tmp_path / "onnx" / "export.json").read_text())["format"] == 2
+    for modality, listed in items.items():
+        codes = hasher.encode(modality, listed)
+        assert np.bitwise_count(codes ^ loaded.encode(modality, listed)).mean() <= 0.008
+        np.testing.assert_array_equal(
+            pack(loaded.encode(modality, listed, relaxed=True)), loaded.encode(modality, listed)
+        )
+        for n_bits in (20, 32):
+            np.testing.assert_array_equal(
+                loaded.encode(modality, listed, n_bits=n_bits), prefix(loaded.encode(modality, listed), n_bits=n_bits)
+            )
+    assert np.bitwise_count(plain ^ hasher.encode("text", items["text"])).mean() > 0.1
+    (tmp_path / "onnx" / "coupling.npy").write_bytes(b"")
+    with pytest.raises(CorruptError, match=r"coupling\.npy"):
+        OnnxHasher.load(tmp_path).encode_texts(["a dog"])
 
 
 def test_weights_of_8_bits_are_smaller_and_near(make, tmp_path):

@@ -196,7 +196,7 @@ def test_damaged_and_later_facts_are_told(copy):
         path.write_bytes(content)
         with pytest.raises(CorruptError, match="damaged"):
             OnnxHasher.load(copy)
-    path.write_text(json.dumps({**facts, "format": 2}))
+    path.write_text(json.dumps({**facts, "format": 3}))
     with pytest.raises(VersionError, match="install a newer hashret"):
         OnnxHasher.load(copy)
     facts["towers"]["image"]["preprocessing"]["crop_mode"] = "spiral"
