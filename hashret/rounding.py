@@ -1,7 +1,7 @@
 """Relaxed codes whose signs are chosen together, so that they lose less when they are packed.
 
-    rounding = Rounding(coupling_of([relaxed_images, relaxed_texts], weight=0.3), size=0.75, code_lengths=(64, 256))
-    codes = pack(rounding.apply(relaxed))
+    coupling = learn_coupling(relaxed_images, relaxed_texts, weight=0.3, size=0.75, code_lengths=(64, 256))
+    codes = pack(Rounding(coupling, size=0.75, code_lengths=(64, 256)).apply(relaxed))
 
 The signs of a relaxed code are the code nearest to it; but what a search reads is a code's product with queries, and
 bits are correlated: what one bit says wrongly another can make good. Here the code b of an item with relaxed code u is
@@ -16,7 +16,7 @@ their originals do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,32 @@ _BLOCK = 128  # items whose gains stay in cache together
 _FAINT = np.float32(0.01)  # what a relaxed bit is where it was turned: next to nothing, on the side of the bit
 
 
-def coupling_of(samples: Iterable[Floats], *, weight: float) -> Floats:
+def learn_coupling(
+    images: Floats, texts: Floats, *, weight: float, size: float, code_lengths: tuple[int, ...]
+) -> Floats:
+    """The coupling of training items, or the identity where signs serve them better.
+
+    What serves better is seen by how well products of pictures' codes with texts' codes follow those of their relaxed
+    codes, over all pairs. Signs win where all bits hang on a few numbers, such as texts that are known by ten topics.
+
+    Args:
+        images: (N, n_bits) relaxed codes.
+        texts: (M, n_bits) relaxed codes.
+        weight: see ``coupling_of``.
+        size: see ``Rounding``.
+        code_lengths: see ``Rounding``.
+
+    Returns:
+        (n_bits, n_bits) float32.
+    """
+    coupling = coupling_of((images, texts), weight=weight)
+    rounding = Rounding(coupling, size, code_lengths)
+    floats = _unit(images) @ _unit(texts).T
+    rounded = _agreement(rounding.apply(images), rounding.apply(texts), floats)
+    return coupling if rounded > _agreement(images, texts, floats) else np.eye(len(coupling), dtype=np.float32)
+
+
+def coupling_of(samples: Sequence[Floats], *, weight: float) -> Floats:
     """How much an error in one bit counts together with an error in another.
 
     Args:
@@ -39,14 +64,8 @@ def coupling_of(samples: Iterable[Floats], *, weight: float) -> Floats:
     Returns:
         (n_bits, n_bits) float32, symmetric, 1 on the diagonal.
     """
-    moments, count = None, 0
-    for relaxed in samples:
-        signs = np.where(relaxed > 0, np.float32(1), np.float32(-1))
-        product = signs.T @ signs
-        moments, count = product if moments is None else moments + product, count + len(signs)
-    if moments is None:
-        raise ValueError("a coupling needs samples")
-    coupling = (moments * np.float32(weight / count)).astype(np.float32)
+    signs = _signs(np.concatenate(samples))
+    coupling = (signs.T @ signs) * np.float32(weight / len(signs))
     np.fill_diagonal(coupling, 1.0)
     return coupling
 
@@ -84,19 +103,18 @@ class Rounding:
         wanted = self.code_lengths[-1] if n_bits is None else n_bits
         rounded = relaxed[:, :wanted].copy()
         for begin in range(0, len(relaxed), _BLOCK):
-            signs = self._signs(relaxed[begin : begin + _BLOCK], wanted)
+            signs = self._chosen(relaxed[begin : begin + _BLOCK], wanted)
             block = rounded[begin : begin + _BLOCK]
             np.copyto(block, signs * _FAINT, where=(block > 0) != (signs > 0))
         return rounded
 
-    def _signs(self, relaxed: Floats, wanted: int) -> Floats:
+    def _chosen(self, relaxed: Floats, wanted: int) -> Floats:
         """±1 for each bit that is wanted."""
-        signs = np.where(relaxed > 0, np.float32(1), np.float32(-1))
+        signs = _signs(relaxed)
         start = 0
         for end in self.code_lengths:
             part = relaxed[:, :end]
-            norms = np.sqrt(np.square(part).mean(axis=1, keepdims=True))
-            target = part * (np.float32(self.size) / np.maximum(norms, np.float32(1e-12)))
+            target = _unit(part) * np.float32(self.size * end**0.5)
             free = slice(start, end)
             pull = (signs[:, :end] - target) @ self.coupling[:end, free]
             signs[:, free] = _turned(signs[:, free], pull, self.coupling[free, free])
@@ -104,6 +122,23 @@ class Rounding:
                 break
             start = end
         return signs[:, :wanted]
+
+
+def _agreement(images: Floats, texts: Floats, floats: Floats) -> float:
+    """Pearson's correlation of the products of all codes with ``floats``; NaN where either never changes."""
+    products = _signs(images) @ _signs(texts).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.corrcoef(products.ravel(), floats.ravel())[0, 1])
+
+
+def _signs(relaxed: Floats) -> Floats:
+    return np.where(relaxed > 0, np.float32(1), np.float32(-1))
+
+
+def _unit(relaxed: Floats) -> Floats:
+    norms = np.linalg.norm(relaxed, axis=1, keepdims=True)
+    unit: Floats = relaxed / np.maximum(norms, np.float32(1e-12))
+    return unit
 
 
 def _turned(signs: Floats, pull: Floats, coupling: Floats) -> Floats:

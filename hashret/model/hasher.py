@@ -25,7 +25,7 @@ from hashret.model.rerankers import RERANKERS, Reranker
 from hashret.model.rescoring import evaluating, required, score_pairs
 from hashret.model.tower import Tower
 from hashret.registry import nearest
-from hashret.rounding import Rounding, coupling_of
+from hashret.rounding import Rounding, learn_coupling
 
 
 class CrossModalHasher(nn.Module):
@@ -209,14 +209,20 @@ class CrossModalHasher(nn.Module):
         return Rounding(self.coupling.cpu().numpy(), rounding.size, self.code_lengths).apply(relaxed, n_bits=n_bits)
 
     def learn_rounding(self, samples: Mapping[str, np.ndarray]) -> None:
-        """Learn which bits go together, where the configuration asks for it.
+        """Learn which bits go together, where the configuration asks for it; ``beta`` is what it will be.
 
         Args:
             samples: (N, n_bits) float32 logits of training items, by modality.
         """
-        if self.config.rounding is not None:
-            coupling = coupling_of(samples.values(), weight=self.config.rounding.weight)
-            self.coupling.copy_(torch.from_numpy(coupling))
+        rounding = self.config.rounding
+        if rounding is None:
+            return
+        self.coupling.copy_(torch.eye(self.n_bits))  # so that relaxed codes are those of the logits
+        images, texts = (self.relaxed_of(modality, samples[modality]) for modality in ("image", "text"))
+        coupling = learn_coupling(
+            images, texts, weight=rounding.weight, size=rounding.size, code_lengths=self.code_lengths
+        )
+        self.coupling.copy_(torch.from_numpy(coupling))
 
     def project(self, modality: str, batches: Iterable[Encoded]) -> Iterator[TowerOutput]:
         """What the tower makes of batches behind its encoder's frozen part, in evaluation mode, without gradients."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hashret.rounding import Rounding, coupling_of
+from hashret.rounding import Rounding, coupling_of, learn_coupling
 
 WIDTH = 12
 
@@ -36,6 +36,23 @@ def test_the_coupling_is_the_mean_of_products_of_signs():
     np.testing.assert_allclose(coupling_of([images, texts], weight=1), expected, rtol=1e-6)
     half = 0.5 * expected + 0.5 * np.eye(3)
     np.testing.assert_allclose(coupling_of([images, texts], weight=0.5), half, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("rank", "helps"), [(2, False), (24, True)])
+def test_signs_stay_where_they_serve_better(rank, helps):
+    rng = np.random.default_rng(0)
+    mixing, hidden = rng.normal(size=(rank, 64)), rng.normal(size=(400, rank))
+    images = np.tanh(0.3 * hidden @ mixing / rank**0.5).astype(np.float32)
+    options = {"weight": 0.3, "size": 0.75, "code_lengths": (64,)}
+    coupling = learn_coupling(images, images[::2], **options)
+    expected = coupling_of((images, images[::2]), weight=0.3) if helps else np.eye(64)
+    np.testing.assert_array_equal(coupling, expected)
+
+
+def test_codes_that_never_change_teach_nothing():
+    images, texts = np.ones((5, 8), np.float32), -np.ones((3, 8), np.float32)
+    coupling = learn_coupling(images, texts, weight=0.3, size=0.75, code_lengths=(8,))
+    np.testing.assert_array_equal(coupling, np.eye(8))
 
 
 @given(seed=st.integers(0, 10_000), size=st.floats(0.1, 2))
