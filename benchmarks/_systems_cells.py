@@ -66,6 +66,8 @@ class Cell:
 def digest_of(config: RunConfig) -> str:
     """Of a run, for its folder's name: another configuration, also by an edit of its file, is another folder."""
     content = {key: value for key, value in plain(config).items() if key != "claims"}
+    if content["model"]["rounding"] is None:
+        del content["model"]["rounding"]  # so that cells from before there was this key are what they were
     content["precision"] = precision_of(config, pick_device("auto"))  # what "auto" means differs between machines
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 

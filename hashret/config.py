@@ -219,7 +219,7 @@ def _copy(value: Any) -> Any:
 
 def _child(node: Any, key: str, setting: str) -> Any:
     if isinstance(node, dict):
-        if key not in node:
+        if node.get(key) is None:  # left out, or an optional part that is not there
             node[key] = {}
         return node[key]
     if isinstance(node, list):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ class Rounding:
     Prefixes are chosen first and then left as they are, so that a prefix of a code is the code of that length.
 
     Args:
-        coupling: (n_bits, n_bits) float32, C.
+        coupling: (n_bits, n_bits) float32, C; its diagonal must be 1.
         size: root mean square of a relaxed code u before it is compared with ±1.
         code_lengths: prefixes that are codes of their own, ascending; the last is n_bits.
 
@@ -89,6 +90,12 @@ class Rounding:
     coupling: Floats
     size: float
     code_lengths: tuple[int, ...]
+
+    @cached_property
+    def _doubled(self) -> NDArray[np.float64]:
+        # products of many items round otherwise than those of one, and what turns first decides what turns next: in
+        # float64 they differ too little for an item's company to show in its bits
+        return self.coupling.astype(np.float64)
 
     def apply(self, relaxed: Floats, *, n_bits: int | None = None) -> Floats:
         """Relaxed codes whose signs are the chosen bits, each item by itself.
@@ -116,8 +123,8 @@ class Rounding:
             part = relaxed[:, :end]
             target = _unit(part) * np.float32(self.size * end**0.5)
             free = slice(start, end)
-            pull = (signs[:, :end] - target) @ self.coupling[:end, free]
-            signs[:, free] = _turned(signs[:, free], pull, self.coupling[free, free])
+            pull = (signs[:, :end] - target).astype(np.float64) @ self._doubled[:end, free]
+            signs[:, free] = _turned(signs[:, free], pull.astype(np.float32), self.coupling[free, free])
             if end >= wanted:
                 break
             start = end
@@ -149,7 +156,7 @@ def _turned(signs: Floats, pull: Floats, coupling: Floats) -> Floats:
         pull: (N, W), half of the error's slope by each bit.
         coupling: (W, W), with 1 on the diagonal.
     """
-    result = signs.copy()
+    result, signs = signs.copy(), signs.copy()
     rows = np.arange(len(signs))  # of ``result`` that ``signs`` and ``gains`` still hold
     gains = signs * pull - 1  # a quarter of what the error loses when the bit is turned
     for _ in range(signs.shape[1]):

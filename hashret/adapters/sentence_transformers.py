@@ -1,7 +1,8 @@
 """A model behind the verbs of sentence-transformers, for programs and evaluators that expect a ``SentenceTransformer``.
 
-``precision="float32"`` gives unit vectors whose cosines the codes approximate; ``"ubinary"`` gives codes, bit for bit
-what sentence-transformers packs; ``"binary"`` gives the same bytes less 128, as int8, again as it does. Needs neither
+``precision="float32"`` gives unit vectors whose cosines the codes approximate; ``"ubinary"`` gives codes, laid out as
+sentence-transformers packs signs (of a model without a rounding they are the signs of those vectors, bit for bit);
+``"binary"`` gives the same bytes less 128, as int8, again as it does. Needs neither
 sentence-transformers nor, unless a tensor is asked for, torch.
 """
 

@@ -80,7 +80,7 @@ class FeatureHasher:
         model_: the trained ``CrossModalHasher``.
         n_features_in_: width of the image features.
         n_text_features_in_: width of the text features.
-        curves_: a mapping a validation, on items held out or else on some learned from: steps, loss, rSum and more.
+        curves_: a mapping a validation, on items held out or else on some learned from: steps, loss, rSum of signs.
 
     *Source:* nested prefixes: Kusupati et al., Matryoshka representation learning, NeurIPS 2022; the loss: see
     ``hashret.losses.infonce.JointInfoNCE``.

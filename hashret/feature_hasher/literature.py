@@ -1,5 +1,7 @@
 """Trained heads of the literature, run by the engine of ``FeatureHasher``: only the head and the stages differ.
 
+A bit of theirs is a sign, unless ``rounding`` is true.
+
     codes = DJSRH(n_bits=64).fit(X, Y).encode_images(X)
 
 What they are compared for is their loss: features, batches, validation and the loop are those of every trained system,
@@ -18,7 +20,7 @@ from hashret.training import Stage
 
 
 class _Published(FeatureHasher):
-    """A head as its paper has it: a bit is a sign, unless ``rounding`` says otherwise."""
+    """A head whose bits are signs where ``rounding`` is None."""
 
     def _chosen(self, name: str, *, labelled: bool) -> Any:
         signs = name == "rounding" and self.rounding is None

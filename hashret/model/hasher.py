@@ -53,6 +53,7 @@ class CrossModalHasher(nn.Module):
                 raise InputError(f"the {modality} tower was given an encoder of {encoder.modality}s")
             mixers = _mixers(tower.mixers, shared, width=encoder.width)
             self.towers[modality] = Tower(tower, encoder, n_bits=config.n_bits, mixers=mixers)
+        self._rounding: tuple[torch.Tensor, int, Rounding] | None = None  # of which tensor, in which state
         if config.rounding is not None:  # signs, until it has learned how bits go together
             self.register_buffer("coupling", torch.eye(config.n_bits))
         self.reranker: Reranker | None = None
@@ -172,6 +173,8 @@ class CrossModalHasher(nn.Module):
     ) -> np.ndarray:
         """The float vectors that codes stand for: their cosines are what the distances of codes approximate.
 
+        Their signs are the bits where the model has no rounding.
+
         Args:
             modality: ``image`` or ``text``.
             items: what the encoder of that modality takes.
@@ -202,11 +205,14 @@ class CrossModalHasher(nn.Module):
         Returns:
             (N, n_bits) float32 in (-1, 1).
         """
-        relaxed: np.ndarray = np.tanh(np.float32(self.tower(modality).beta) * logits)
-        rounding = self.config.rounding
-        if rounding is None:
+        relaxed: np.ndarray = np.tanh(np.float32(float(self.tower(modality).beta)) * logits)
+        if self.config.rounding is None:
             return relaxed[:, :n_bits]
-        return Rounding(self.coupling.cpu().numpy(), rounding.size, self.code_lengths).apply(relaxed, n_bits=n_bits)
+        known, version = self._rounding, self.coupling._version
+        if known is None or known[0] is not self.coupling or known[1] != version:
+            rounding = Rounding(self.coupling.cpu().numpy().copy(), self.config.rounding.size, self.code_lengths)
+            known = self._rounding = (self.coupling, version, rounding)
+        return known[2].apply(relaxed, n_bits=n_bits)
 
     def learn_rounding(self, samples: Mapping[str, np.ndarray]) -> None:
         """Learn which bits go together, where the configuration asks for it; ``beta`` is what it will be.

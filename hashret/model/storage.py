@@ -32,7 +32,7 @@ from hashret.model.config import ModelConfig
 if TYPE_CHECKING:
     from hashret.model.hasher import CrossModalHasher
 
-FORMAT = 1
+FORMAT = 2  # 1 had no rounding
 _FACTS, _WEIGHTS = "model.json", "model.safetensors"
 _EXPORT, _PARAMETERS = "onnx", "feature_hasher.json"  # as in hashret.onnx and hashret.feature_hasher, which are above
 _RERANKER = "reranker."
@@ -91,7 +91,11 @@ def save(hasher: CrossModalHasher, directory: Path, beside: Mapping[str, str]) -
                 save_encoder(hasher.tower(modality).encoder, part / modality)
             save_file(own_state(hasher), part / _WEIGHTS)
             made = fingerprint(hasher)
-            facts: dict[str, Any] = {"format": FORMAT, "config": plain(hasher.config), "fingerprint": made}
+            config, version = plain(hasher.config), FORMAT
+            if config["rounding"] is None:
+                del config["rounding"]
+                version = 1  # which earlier versions read as well
+            facts: dict[str, Any] = {"format": version, "config": config, "fingerprint": made}
             if hasher.reranker is not None:
                 facts["reranker_fingerprint"] = reranker_fingerprint(hasher)
             for name, text in {_FACTS: json.dumps(facts, indent=1) + "\n", **beside}.items():

@@ -132,6 +132,8 @@ class OnnxHasher:
     ) -> np.ndarray:
         """The float vectors that codes stand for: their cosines are what the distances of codes approximate.
 
+        Their signs are the bits where the model has no rounding.
+
         Args:
             modality: ``image`` or ``text``.
             items: pictures or strings.

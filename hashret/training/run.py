@@ -46,6 +46,7 @@ from hashret.training.forward import precision_of
 from hashret.training.measure import measure_pairs
 from hashret.training.noise import Corruption, corrupt
 from hashret.training.trainer import Trainer, derive_seed
+from hashret.training.validation import validate
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("hashret", "torch", "timm", "transformers", "numpy", "safetensors")
@@ -58,7 +59,8 @@ class TrainResult:
     Args:
         out: the run's directory; ``out / "model"`` holds the model.
         model: the model with its best weights, in evaluation mode.
-        value: the selection metric of the best epoch (its sign turned where lower is better).
+        value: the selection metric of ``model`` on the validation split (its sign turned where lower is better); the
+            curves are of codes whose bits are signs, since a rounding is learned at the end.
         stage: the stage of the best epoch.
         epoch: the best epoch, counted from 1 in its stage.
         curves: a mapping an epoch, as in ``curves.csv``.
@@ -178,7 +180,7 @@ def _train(
     return TrainResult(
         out=run_dir,
         model=hasher,
-        value=best["value"],
+        value=best["value"] if config.model.rounding is None else validate(hasher, val_pairs, config.selection).value,
         stage=best["stage"],
         epoch=best["epoch"],
         curves=tuple(trainer.curves),

@@ -23,7 +23,7 @@ class Validation:
 
     Args:
         value: what epochs are chosen by, higher is better.
-        figures: columns of the curves: R@K of codes against codes, rSum of the float vectors, mean bit entropy.
+        figures: columns of the curves: R@K of codes against codes, rSum of the float vectors, mean entropy of signs.
     """
 
     value: float

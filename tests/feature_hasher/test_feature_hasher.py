@@ -18,7 +18,7 @@ from hashret.baselines import build
 from hashret.codes import check_codes, pack, prefix, unpack
 from hashret.errors import ConfigError, CorruptError, DataError, InputError, StorageError, VersionError
 from hashret.evaluation import evaluate_asymmetric, evaluate_codes, evaluate_floats
-from hashret.feature_hasher.literature import UCCH
+from hashret.feature_hasher.literature import CMDN, DJSRH, UCCH
 
 N, N_TEST, TEXTS = 600, 150, 2
 LENGTHS = (16, 32, 64)
@@ -93,7 +93,9 @@ def test_labels_and_heads_of_papers_keep_signs() -> None:
     config = {"passes": 1, "n_bits": 16}
     known = FeatureHasher(**config).fit(WORLD["X"], WORLD["Y"], owner=WORLD["owner"], labels=labels)
     assert known.model_.config.rounding is None
-    assert UCCH(**config).fit(WORLD["X"], WORLD["Y"], owner=WORLD["owner"]).model_.config.rounding is None
+    for method in (UCCH, DJSRH, CMDN):
+        hasher = method(n_bits=16, passes=2).fit(WORLD["X"], WORLD["Y"], owner=WORLD["owner"])
+        assert hasher.model_.config.rounding is None
     asked = UCCH(**config, rounding=True).fit(WORLD["X"], WORLD["Y"], owner=WORLD["owner"])
     assert asked.model_.config.rounding is not None
     with pytest.raises(ConfigError, match="rounding is true, false or None"):

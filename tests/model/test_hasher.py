@@ -18,6 +18,7 @@ from hashret.config import build
 from hashret.encoders import EncoderConfig, build_encoder
 from hashret.errors import ConfigError, CorruptError, DataError, InputError, StorageError, VersionError
 from hashret.model import CrossModalHasher, ModelConfig
+from hashret.rounding import Rounding, coupling_of
 
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.normal(size=12).astype(np.float32) for _ in range(9)]
@@ -149,11 +150,34 @@ def test_a_rounding_is_of_the_model_and_saved_with_it(make, leaks, tmp_path):
     np.testing.assert_array_equal(pack(rounding.encode_images(IMAGES, relaxed=True)), codes)
     for n_bits in (5, 8, 13):
         np.testing.assert_array_equal(rounding.encode_images(IMAGES, n_bits=n_bits), prefix(codes, n_bits=n_bits))
+    first = Rounding(rounding.coupling[:8, :8].numpy(), 0.75, (8,)).apply(
+        plain.encode_images(IMAGES, relaxed=True)[:, :8]
+    )
+    np.testing.assert_array_equal(rounding.encode_images(IMAGES, relaxed=True, n_bits=8), first)  # longer bits follow
     leaks(rounding, "image", IMAGES)
     rounding.save(tmp_path / "model")
     again = CrossModalHasher.load(tmp_path / "model")
     assert again.fingerprint == rounding.fingerprint
     np.testing.assert_array_equal(again.encode_images(IMAGES), codes)
+    plain.save(tmp_path / "plain")  # as versions that know no rounding wrote and read it
+    facts = [json.loads((tmp_path / name / "model.json").read_text()) for name in ("plain", "model")]
+    assert [content["format"] for content in facts] == [1, 2]
+    assert ["rounding" in content["config"] for content in facts] == [False, True]
+
+
+def test_a_rounding_follows_what_it_is_told(make):
+    """What is kept of the coupling is renewed when another one is loaded."""
+    hasher, other = (make(rounding={"weight": 0.8}) for _ in range(2))
+    floats = hasher.encode_floats("image", IMAGES)
+    signs = hasher.encode_images(IMAGES)
+    hasher.coupling.copy_(torch.from_numpy(coupling_of((floats,), weight=0.8)))
+    codes = hasher.encode_images(IMAGES)
+    assert (codes != signs).any()
+    other.encode_images(IMAGES)
+    other.load_state_dict(hasher.state_dict())
+    np.testing.assert_array_equal(other.encode_images(IMAGES), codes)
+    hasher.coupling = torch.eye(20)
+    np.testing.assert_array_equal(hasher.encode_images(IMAGES), signs)
 
 
 def test_a_rounding_that_cannot_be_is_refused(make):

@@ -36,6 +36,7 @@ def test_codes_are_those_of_the_model(make, tmp_path, system):
     assert max(exported.differing.values()) <= 0.001
     loaded = OnnxHasher.load(tmp_path)
     assert (loaded.n_bits, loaded.code_lengths, loaded.fingerprint) == (100, (32, 100), hasher.fingerprint)
+    assert json.loads((tmp_path / "onnx" / "export.json").read_text())["format"] == 1
     for modality, items in (("image", samples.pictures(11)), ("text", samples.texts()[::7])):
         expected = hasher.encode(modality, items, relaxed=True)
         for batch_size in (1, 4, 64):  # other batches and lengths than those that were traced
