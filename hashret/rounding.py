@@ -92,6 +92,12 @@ class Rounding:
     code_lengths: tuple[int, ...]
 
     @cached_property
+    def _uncoupled(self) -> bool:
+        return bool(
+            np.count_nonzero(self.coupling) == len(self.coupling)
+        )  # its diagonal alone, with which no bit is turned
+
+    @cached_property
     def _doubled(self) -> NDArray[np.float64]:
         # products of many items round otherwise than those of one, and what turns first decides what turns next: in
         # float64 they differ too little for an item's company to show in its bits
@@ -109,6 +115,8 @@ class Rounding:
         """
         wanted = self.code_lengths[-1] if n_bits is None else n_bits
         rounded = relaxed[:, :wanted].copy()
+        if self._uncoupled:
+            return rounded
         for begin in range(0, len(relaxed), _BLOCK):
             signs = self._chosen(relaxed[begin : begin + _BLOCK], wanted)
             block = rounded[begin : begin + _BLOCK]

@@ -53,7 +53,7 @@ class CrossModalHasher(nn.Module):
                 raise InputError(f"the {modality} tower was given an encoder of {encoder.modality}s")
             mixers = _mixers(tower.mixers, shared, width=encoder.width)
             self.towers[modality] = Tower(tower, encoder, n_bits=config.n_bits, mixers=mixers)
-        self._rounding: tuple[torch.Tensor, int, Rounding] | None = None  # of which tensor, in which state
+        self._rounding: Rounding | None = None  # by ``coupling`` as it is now
         if config.rounding is not None:  # signs, until it has learned how bits go together
             self.register_buffer("coupling", torch.eye(config.n_bits))
         self.reranker: Reranker | None = None
@@ -205,14 +205,14 @@ class CrossModalHasher(nn.Module):
         Returns:
             (N, n_bits) float32 in (-1, 1).
         """
-        relaxed: np.ndarray = np.tanh(np.float32(float(self.tower(modality).beta)) * logits)
+        relaxed = self._tanh(modality, logits)
         if self.config.rounding is None:
             return relaxed[:, :n_bits]
-        known, version = self._rounding, self.coupling._version
-        if known is None or known[0] is not self.coupling or known[1] != version:
-            rounding = Rounding(self.coupling.cpu().numpy().copy(), self.config.rounding.size, self.code_lengths)
-            known = self._rounding = (self.coupling, version, rounding)
-        return known[2].apply(relaxed, n_bits=n_bits)
+        rounding = self._rounding
+        if rounding is None:
+            coupling = self.coupling.cpu().numpy().copy()
+            rounding = self._rounding = Rounding(coupling, self.config.rounding.size, self.code_lengths)
+        return rounding.apply(relaxed, n_bits=n_bits)
 
     def learn_rounding(self, samples: Mapping[str, np.ndarray]) -> None:
         """Learn which bits go together, where the configuration asks for it; ``beta`` is what it will be.
@@ -223,12 +223,17 @@ class CrossModalHasher(nn.Module):
         rounding = self.config.rounding
         if rounding is None:
             return
-        self.coupling.copy_(torch.eye(self.n_bits))  # so that relaxed codes are those of the logits
-        images, texts = (self.relaxed_of(modality, samples[modality]) for modality in ("image", "text"))
+        images, texts = (self._tanh(modality, samples[modality]) for modality in ("image", "text"))
         coupling = learn_coupling(
             images, texts, weight=rounding.weight, size=rounding.size, code_lengths=self.code_lengths
         )
         self.coupling.copy_(torch.from_numpy(coupling))
+        self._rounding = None
+
+    def load_state_dict(self, *args: Any, **options: Any) -> Any:
+        """As of any module."""
+        self._rounding = None
+        return super().load_state_dict(*args, **options)
 
     def project(self, modality: str, batches: Iterable[Encoded]) -> Iterator[TowerOutput]:
         """What the tower makes of batches behind its encoder's frozen part, in evaluation mode, without gradients."""
@@ -296,6 +301,10 @@ class CrossModalHasher(nn.Module):
         """
         where = pick_device(device)
         return storage.load(cls, Path(directory)).to(where)
+
+    def _tanh(self, modality: str, logits: np.ndarray) -> np.ndarray:
+        relaxed: np.ndarray = np.tanh(np.float32(float(self.tower(modality).beta)) * logits)
+        return relaxed
 
     def _logits(self, modality: str, items: Sequence[Any], *, batch_size: int) -> np.ndarray:
         tower = self.tower(modality)

@@ -46,7 +46,7 @@ def validate(hasher: CrossModalHasher, pairs: PairFeatures, selection: Selection
     """Measure ``hasher`` on ``pairs``."""
     images, texts = logits_of(hasher, "image", pairs.image), logits_of(hasher, "text", pairs.text)
     lengths = selection.lengths or (hasher.n_bits,)
-    # a NaN is told by the loss; here it is no 1
+    # a NaN is no 1 here: the loss tells of it
     codes = pack(hasher.relaxed_of("image", images) > 0), pack(hasher.relaxed_of("text", texts) > 0)
     results = {n_bits: _at(codes, pairs.owners, n_bits) for n_bits in lengths}
     figures = {f"rSum@{n_bits}": result.r_sum for n_bits, result in results.items()}
