@@ -174,11 +174,9 @@ def _detail(rows: list[Row], figure: str, parts: list[str]) -> Table:
 
 
 def _plot(rows: list[Row], kind: str, figure: str, ceilings: dict[str, Row], chance: float | None) -> Plot:
-    methods: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        if row.kind == kind and row.method != "random":
-            methods.setdefault(row.method, []).append((row.n_bytes, row.value))
-    order = sorted(methods, key=lambda method: (method != OWN, -max(value for _, value in methods[method])))
+    methods = _points(rows, kind)
+    by_codes = _points(rows, "codes")  # so that a method has one colour in both pictures
+    order = sorted(methods, key=lambda method: (method != OWN, -max(value for _, value in by_codes[method])))
     best = max(ceilings.values(), key=lambda row: row.value, default=None)
     return plots.quality_against_bytes(
         f"{figure}, {KINDS[kind]}",
@@ -188,6 +186,15 @@ def _plot(rows: list[Row], kind: str, figure: str, ceilings: dict[str, Row], cha
         chance=chance,
         note=f"The best {len(plots.COLOURS)} of {len(order)} methods." if len(order) > len(plots.COLOURS) else "",
     )
+
+
+def _points(rows: list[Row], kind: str) -> dict[str, list[tuple[float, float]]]:
+    """Bytes and quality of each length, by method; not of random codes."""
+    methods: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.kind == kind and row.method != "random":
+            methods.setdefault(row.method, []).append((row.n_bytes, row.value))
+    return methods
 
 
 def _chance(cells: list[dict[str, Any]]) -> float | None:
