@@ -1,4 +1,4 @@
-"""Arrays that users hand in, read in one place: matrices of features, and labels.
+"""Arrays that users hand in, read in one place: matrices of features, and labels; and rows of length 1.
 
 Refuses what cannot be meant with a sentence that says where and why. Knows numpy alone.
 """
@@ -55,6 +55,13 @@ def matrix_of(features: ArrayLike, what: str, *, dtype: Any = np.float32, square
     if squared and (largest > bound or 0 < largest < 1 / bound):
         raise DataError(f"{largest:.0e} is the largest of {what}, whose squares lose their meaning; scale to about 1")
     return values
+
+
+def l2_normalised(values: NDArray[Any]) -> NDArray[Any]:
+    """(N, D) floats as rows of length 1; zero rows stay zero."""
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    unit: NDArray[Any] = values / np.where(norms > 0, norms, 1)
+    return unit
 
 
 def labels_of(labels: ArrayLike, what: str = "labels") -> NDArray[Any]:

@@ -10,7 +10,7 @@ one where no single bit can be turned to make
     (b - u)ᵀ C (b - u),   C = weight · E[c cᵀ] + (1 - weight) · I   over codes c = ±1 of training items
 
 smaller. With C = E[c cᵀ] it is the error of an item's products with all codes, squared and summed; I keeps b near u
-where few training items or few independent bits tell little. Knows numpy alone, so that exported models round as
+where few training items or few independent bits tell little. Needs numpy alone, so that exported models round as
 their originals do.
 """
 
@@ -23,11 +23,31 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from hashret.arrays import l2_normalised
+
 Floats = NDArray[np.float32]
 
 _TURNS = 1e-4  # least gain for which a bit is turned: above what float32 sums are off by
 _BLOCK = 128  # items whose gains stay in cache together
 _FAINT = np.float32(0.01)  # what a relaxed bit is where it was turned: next to nothing, on the side of the bit
+
+
+def relaxed_codes(
+    logits: Floats, *, beta: float, rounding: Rounding | None = None, n_bits: int | None = None
+) -> Floats:
+    """Relaxed codes, whose signs are the bits.
+
+    Args:
+        logits: (N, n_bits) float32, whole.
+        beta: steepness of the tanh.
+        rounding: what chooses the bits; None: each is the sign of its logit.
+        n_bits: only the first bits of each code; None: all.
+
+    Returns:
+        (N, n_bits) float32 in (-1, 1).
+    """
+    relaxed: Floats = np.tanh(np.float32(beta) * logits)
+    return relaxed[:, :n_bits] if rounding is None else rounding.apply(relaxed, n_bits=n_bits)
 
 
 def learn_coupling(
@@ -50,7 +70,7 @@ def learn_coupling(
     """
     coupling = coupling_of((images, texts), weight=weight)
     rounding = Rounding(coupling, size, code_lengths)
-    floats = _unit(images) @ _unit(texts).T
+    floats = l2_normalised(images) @ l2_normalised(texts).T
     rounded = _agreement(rounding.apply(images), rounding.apply(texts), floats)
     return coupling if rounded > _agreement(images, texts, floats) else np.eye(len(coupling), dtype=np.float32)
 
@@ -93,9 +113,8 @@ class Rounding:
 
     @cached_property
     def _uncoupled(self) -> bool:
-        return bool(
-            np.count_nonzero(self.coupling) == len(self.coupling)
-        )  # its diagonal alone, with which no bit is turned
+        # its diagonal alone, with which no bit is turned
+        return bool(np.count_nonzero(self.coupling) == len(self.coupling))
 
     @cached_property
     def _doubled(self) -> NDArray[np.float64]:
@@ -129,7 +148,7 @@ class Rounding:
         start = 0
         for end in self.code_lengths:
             part = relaxed[:, :end]
-            target = _unit(part) * np.float32(self.size * end**0.5)
+            target = l2_normalised(part) * np.float32(self.size * end**0.5)
             free = slice(start, end)
             pull = (signs[:, :end] - target).astype(np.float64) @ self._doubled[:end, free]
             signs[:, free] = _turned(signs[:, free], pull.astype(np.float32), self.coupling[free, free])
@@ -148,12 +167,6 @@ def _agreement(images: Floats, texts: Floats, floats: Floats) -> float:
 
 def _signs(relaxed: Floats) -> Floats:
     return np.where(relaxed > 0, np.float32(1), np.float32(-1))
-
-
-def _unit(relaxed: Floats) -> Floats:
-    norms = np.linalg.norm(relaxed, axis=1, keepdims=True)
-    unit: Floats = relaxed / np.maximum(norms, np.float32(1e-12))
-    return unit
 
 
 def _turned(signs: Floats, pull: Floats, coupling: Floats) -> Floats:

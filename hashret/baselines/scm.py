@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hashret.arrays import l2_normalised
 from hashret.baselines.base import Affine, Baseline, Floats
 from hashret.baselines.spaces import _inverse_root
 from hashret.errors import InputError
@@ -78,7 +79,7 @@ class SCMSeq(_SCM):
 def _similar(x: Floats, y: Floats, labels: Floats | None) -> Floats:
     """``Xᵀ S Y`` for features (n, ·)."""
     matrix = np.asarray(labels)
-    unit = matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
+    unit = l2_normalised(matrix)
     similar: Floats = 2.0 * (x.T @ unit) @ (y.T @ unit).T - np.outer(x.sum(axis=0), y.sum(axis=0))
     return similar
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashret._lazy import require
+from hashret.arrays import l2_normalised
 from hashret.baselines.base import ROWS, Baseline, Floats
 from hashret.baselines.spaces import squared_distances
 
@@ -92,7 +93,7 @@ class SePH(Baseline):
 
     def _codes(self, labels: Floats, rng: np.random.Generator) -> Floats:
         """(n, n_bits) of zeros and ones."""
-        unit = labels / np.maximum(np.linalg.norm(labels, axis=1, keepdims=True), 1e-12)
+        unit = l2_normalised(labels)
         wanted = unit @ unit.T
         np.fill_diagonal(wanted, 0.0)
         wanted /= max(float(wanted.sum()), 1e-12)

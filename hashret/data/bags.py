@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hashret.arrays import l2_normalised
 from hashret.errors import DataError, InputError
 
 _WORD = re.compile(r"\w+")
@@ -53,8 +54,7 @@ class Bags:
                 column = self._columns.get(word)
                 if column is not None:
                     bag[row, column] = (1 + np.log(count)) * self.idf[column] if self.weighting == "tfidf" else 1.0
-        bag /= np.maximum(np.linalg.norm(bag, axis=1, keepdims=True), 1e-12)
-        return bag
+        return l2_normalised(bag)
 
 
 def words_of(item: Any) -> list[str]:

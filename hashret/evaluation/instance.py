@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hashret.arrays import matrix_of
+from hashret.arrays import l2_normalised, matrix_of
 from hashret.codes import check_codes, prefix, unpack
 from hashret.errors import CodeError, DataError, InputError
 from hashret.evaluation._tables import chance_of_a_hit
@@ -320,8 +320,7 @@ def unit_rows(features: ArrayLike, what: str) -> Floats:
     values = matrix_of(features, what)
     largest = np.abs(values).max(axis=1, keepdims=True, initial=0.0)
     values = values / np.where(largest > 0, largest, 1.0)  # so that no square leaves float32
-    norms = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.ascontiguousarray(values / np.where(norms > 0, norms, 1.0), dtype=np.float32)
+    return np.ascontiguousarray(l2_normalised(values), dtype=np.float32)
 
 
 def _check_width(left: Floats, right: Floats) -> None:

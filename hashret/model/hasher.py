@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from hashret._lazy import progress
+from hashret.arrays import l2_normalised
 from hashret.codes import pack
 from hashret.encoders import Encoded, Encoder, build_encoder
 from hashret.errors import ConfigError, InputError
@@ -25,7 +26,7 @@ from hashret.model.rerankers import RERANKERS, Reranker
 from hashret.model.rescoring import evaluating, required, score_pairs
 from hashret.model.tower import Tower
 from hashret.registry import nearest
-from hashret.rounding import Rounding, learn_coupling
+from hashret.rounding import Rounding, learn_coupling, relaxed_codes
 
 
 class CrossModalHasher(nn.Module):
@@ -191,8 +192,7 @@ class CrossModalHasher(nn.Module):
         if n_bits is not None and not 1 <= n_bits <= self.n_bits:
             raise InputError(f"n_bits must lie between 1 and the model's {self.n_bits}, and is {n_bits}")
         logits = self._logits(modality, items, batch_size=batch_size)[:, :n_bits]
-        norms = np.linalg.norm(logits, axis=1, keepdims=True)
-        return logits / np.where(norms > 0, norms, 1)
+        return l2_normalised(logits)
 
     def relaxed_of(self, modality: str, logits: np.ndarray, n_bits: int | None = None) -> np.ndarray:
         """Relaxed codes, whose signs are the bits.
@@ -205,14 +205,11 @@ class CrossModalHasher(nn.Module):
         Returns:
             (N, n_bits) float32 in (-1, 1).
         """
-        relaxed = self._tanh(modality, logits)
-        if self.config.rounding is None:
-            return relaxed[:, :n_bits]
         rounding = self._rounding
-        if rounding is None:
+        if rounding is None and self.config.rounding is not None:
             coupling = self.coupling.cpu().numpy().copy()
             rounding = self._rounding = Rounding(coupling, self.config.rounding.size, self.code_lengths)
-        return rounding.apply(relaxed, n_bits=n_bits)
+        return relaxed_codes(logits, beta=float(self.tower(modality).beta), rounding=rounding, n_bits=n_bits)
 
     def learn_rounding(self, samples: Mapping[str, np.ndarray]) -> None:
         """Learn which bits go together, where the configuration asks for it; ``beta`` is what it will be.
@@ -223,7 +220,9 @@ class CrossModalHasher(nn.Module):
         rounding = self.config.rounding
         if rounding is None:
             return
-        images, texts = (self._tanh(modality, samples[modality]) for modality in ("image", "text"))
+        images, texts = (
+            relaxed_codes(samples[modality], beta=float(self.tower(modality).beta)) for modality in ("image", "text")
+        )
         coupling = learn_coupling(
             images, texts, weight=rounding.weight, size=rounding.size, code_lengths=self.code_lengths
         )
@@ -231,7 +230,7 @@ class CrossModalHasher(nn.Module):
         self._rounding = None
 
     def load_state_dict(self, *args: Any, **options: Any) -> Any:
-        """As of any module."""
+        """As of any module; ``coupling`` may have become another."""
         self._rounding = None
         return super().load_state_dict(*args, **options)
 
@@ -301,10 +300,6 @@ class CrossModalHasher(nn.Module):
         """
         where = pick_device(device)
         return storage.load(cls, Path(directory)).to(where)
-
-    def _tanh(self, modality: str, logits: np.ndarray) -> np.ndarray:
-        relaxed: np.ndarray = np.tanh(np.float32(float(self.tower(modality).beta)) * logits)
-        return relaxed
 
     def _logits(self, modality: str, items: Sequence[Any], *, batch_size: int) -> np.ndarray:
         tower = self.tower(modality)

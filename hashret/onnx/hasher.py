@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hashret._lazy import progress, require
+from hashret.arrays import l2_normalised
 from hashret.codes import pack
 from hashret.errors import CorruptError, InputError
 from hashret.onnx.files import AGAIN, COUPLING, Facts, read_facts
 from hashret.onnx.inputs import Inputs, inputs_of
 from hashret.registry import nearest
-from hashret.rounding import Rounding
+from hashret.rounding import Rounding, relaxed_codes
 
 
 class OnnxHasher:
@@ -120,11 +121,10 @@ class OnnxHasher:
             CorruptError: a file of the export is missing or damaged.
         """
         logits = self._logits(modality, items, n_bits=n_bits, batch_size=batch_size)
-        rounded: np.ndarray = np.tanh(np.float32(self.facts.towers[modality]["beta"]) * logits)
-        if self.facts.rounding_size is None:
-            rounded = rounded[:, :n_bits]
-        else:
-            rounded = self._rounds(self.facts.rounding_size).apply(rounded, n_bits=n_bits)
+        size = self.facts.rounding_size
+        rounding = None if size is None else self._rounds(size)
+        beta = self.facts.towers[modality]["beta"]
+        rounded = relaxed_codes(logits, beta=beta, rounding=rounding, n_bits=n_bits)
         return rounded if relaxed else pack(rounded)
 
     def encode_floats(
@@ -149,8 +149,7 @@ class OnnxHasher:
             CorruptError: a file of the export is missing or damaged.
         """
         logits = self._logits(modality, items, n_bits=n_bits, batch_size=batch_size)[:, :n_bits]
-        norms = np.linalg.norm(logits, axis=1, keepdims=True)
-        return logits / np.where(norms > 0, norms, 1)
+        return l2_normalised(logits)
 
     def _logits(self, modality: str, items: Sequence[Any], *, n_bits: int | None, batch_size: int) -> np.ndarray:
         if n_bits is not None and not 1 <= n_bits <= self.n_bits:

@@ -56,20 +56,24 @@ def test_what_waits_is_encoded_together_and_each_gets_its_own(settled):
     assert max(batches) == 4
 
 
-def test_one_bad_item_fails_alone():
+def answers_to(*requests):
+    """What a batcher answers, or raises, to requests (lists of words) that come together."""
+
     async def main():
         encoder = Encoder()
         encoder.go.set()
         tested = batcher(encoder, wait_ms=50.0)
         tested.start()
-        answers = await asyncio.gather(
-            *(encode_one(tested, word) for word in ("a", "bad", "ccc")), return_exceptions=True
-        )
+        answers = await asyncio.gather(*(tested.encode("text", words) for words in requests), return_exceptions=True)
         await tested.stop()
         return answers
 
-    good, bad, other = asyncio.run(main())
-    assert (good.tolist(), other.tolist()) == ([1], [3])
+    return asyncio.run(main())
+
+
+def test_one_bad_item_fails_alone():
+    good, bad, other = answers_to(["a"], ["bad"], ["ccc"])
+    assert (good.tolist(), other.tolist()) == ([[1]], [[3]])
     assert isinstance(bad, DataError)
 
 
@@ -97,18 +101,7 @@ def test_items_of_one_request_take_one_place_and_leave_room_between_them(settled
 
 
 def test_a_bad_item_fails_its_own_request_only():
-    async def main():
-        encoder = Encoder()
-        encoder.go.set()
-        tested = batcher(encoder, wait_ms=50.0)
-        tested.start()
-        answers = await asyncio.gather(
-            tested.encode("text", ["a", "bad"]), tested.encode("text", ["cc"]), return_exceptions=True
-        )
-        await tested.stop()
-        return answers
-
-    bad, good = asyncio.run(main())
+    bad, good = answers_to(["a", "bad"], ["cc"])
     assert isinstance(bad, DataError)
     assert good.tolist() == [[2]]
 
