@@ -18,7 +18,7 @@ FROZEN = {  # systems that have other backbones as they are, or larger pictures
     "cmhr_drn": ("model.towers.text.encoder={kind: text, name: all-MiniLM-L6-v2, pool: mean}",),
 }
 AS_IT_IS = {"hashret": "288 pixels", "cmhr_drn": "own pair"}  # configurations that are on neither pair, for tables
-VIT_CONFIGS = {"hashret": "flickr8k_vit"}  # systems that have a configuration of their own for the ViT pair
+VIT_CONFIGS = {"hashret": "hashret_vit"}  # systems that have a configuration of their own for the ViT pair
 _VIT = "kind: image, name: vit_small_patch14_dinov2, image_size: 168, train_blocks: 3, token_grid: 6"
 _BLOCKS_RATE = 1e-4
 

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/adversary.json"))
     parser.add_argument("--runs", type=Path, default=Path("runs/adversary"))
-    parser.add_argument("--config", default="flickr8k_adversary")
+    parser.add_argument("--config", default="hashret_adversary")
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 0.1, 1.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()

@@ -106,14 +106,14 @@ def describe(collection: Path, model: Path) -> dict[str, Any]:
 
 
 def made_up(place: Path) -> tuple[Path, Path]:
-    """The model of the Flickr8k configuration before any training, and a collection of random codes."""
+    """The model of the preset before any training, and a collection of random codes."""
     from PIL import Image
 
     from hashret import Collection, CrossModalHasher
     from hashret.onnx import samples
     from hashret.training import read_config
 
-    config = Path(__file__).resolve().parents[1] / "configs" / "flickr8k.yaml"
+    config = Path(__file__).resolve().parents[1] / "configs" / "hashret.yaml"
     hasher = CrossModalHasher.build(read_config(config).model)
     hasher.save(place / "model")
     texts = itertools.cycle(samples.texts())

@@ -12,7 +12,7 @@ from hashret.cli._common import print_json, printable
 from hashret.errors import CorruptError, HashretError, InputError
 
 SUMMARY = "Describe a model, its ONNX export, a collection, a training run, or a file of codes."
-EXAMPLES = ("hashret info photos.hashret", "hashret info runs/flickr8k/model", "hashret info codes.npy --json")
+EXAMPLES = ("hashret info photos.hashret", "hashret info runs/photos/model", "hashret info codes.npy --json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -75,7 +75,7 @@ def _train(place: Path, cache_dir: str | Path | None, say: Callable[[str], None]
         say(
             "training the default model on the built-in emoji, once (about 2 minutes); it is kept in "
             f"{place / 'model'}. A model trained on captions of photos finds more: "
-            "hashret train flickr8k --data captions.jsonl --out run, then --model run/model"
+            "hashret train --data captions.jsonl --out run, then --model run/model"
         )
     part = place.with_name(place.name + ".part")
     shutil.rmtree(part, ignore_errors=True)  # what a killed training left; its features are kept elsewhere

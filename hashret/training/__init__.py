@@ -1,7 +1,7 @@
 """Training: a configuration and a data set in, a run directory with a saved model out.
 
-    config = read_config("configs/flickr8k.yaml", ["stages.heads.lr=5e-4"])
-    result = train(config, open_dataset("captions.json"), out="runs/flickr8k")
+    config = read_config("hashret", ["stages.heads.lr=5e-4"])
+    result = train(config, open_dataset("captions.json"), out="runs/photos")
 
 A run is a list of stages over features that are computed once; a system is a YAML file. Selection looks at the
 validation split only; the test split is never read here.

@@ -260,7 +260,7 @@ def read_config(path: str | Path, settings: Iterable[str] = ()) -> RunConfig:
     """The configuration in a YAML file, with overrides such as ``"stages.heads.lr=1e-4"`` applied.
 
     Args:
-        path: of the file, or the name of a configuration that comes with hashret, such as ``"flickr8k"``.
+        path: of the file, or the name of a configuration that comes with hashret, such as ``"hashret"``.
         settings: overrides.
 
     Raises:

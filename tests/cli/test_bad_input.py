@@ -85,7 +85,7 @@ CASES = {
         ["train", "{folder}/none.yaml", "--data", "{captions}", "--out", "{tmp}/r"],
         "there is no configuration",
     ),
-    "unknown configuration": (["train", "flikr8k", "--data", "{captions}", "--out", "{tmp}/r"], "'flickr8k'"),
+    "unknown configuration": (["train", "hashrat", "--data", "{captions}", "--out", "{tmp}/r"], "'hashret'"),
     "configuration is no YAML": (["train", "{badyaml}", "--data", "{captions}", "--out", "{tmp}/r"], "YAML"),
     "an unknown key": (
         ["train", "{config}", "--data", "{captions}", "--out", "{tmp}/r", "--set", "stages.heads.epocs=3"],

@@ -71,7 +71,7 @@ def hasher(request: pytest.FixtureRequest, bert_folder: Path) -> CrossModalHashe
 
 
 def test_there_are_configurations():
-    assert {"flickr8k", "emoji"} <= {path.stem for path in CONFIGS}
+    assert {"hashret", "emoji"} <= {path.stem for path in CONFIGS}
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])

@@ -28,7 +28,7 @@ def test_photos_and_captions_are_found_far_above_chance(photos, tmp_path):
     for package in PACKAGES:
         pytest.importorskip(package)
     settings = ["stages.heads.epochs=2", "stages.heads.passes=10", "stages.heads.batch_size=60", "selection.n_bits=256"]
-    result = train(read_config("flickr8k", settings), photos, out=tmp_path / "run", cache_dir=tmp_path / "cache")
+    result = train(read_config("hashret", settings), photos, out=tmp_path / "run", cache_dir=tmp_path / "cache")
     codes = result.figures["validation"]["codes"]["256"]
     assert codes["rSum"] > 2.5 * codes["chance"]["rSum"]
     assert result.figures["validation"]["float"]["256"]["rSum"] > codes["chance"]["rSum"]

@@ -20,14 +20,6 @@ def test_a_configuration_survives_being_saved(config):
     json.dumps(plain(made))
 
 
-def test_the_preset_trains_the_same_under_both_of_its_names():
-    """``flickr8k`` is the preset without the claims that its parts are tested by."""
-    named, preset = (plain(read_config(name)) for name in ("flickr8k", "hashret"))
-    for one in (named, preset):
-        del one["name"], one["claims"]
-    assert named == preset
-
-
 def test_overrides_reach_a_stage_by_name(config, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(plain(config())), encoding="utf-8")
