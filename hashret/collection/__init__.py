@@ -45,7 +45,8 @@ Must not know of models beyond their fingerprint, and never imports torch.
 
 from __future__ import annotations
 
+from hashret.collection._check import check_items
 from hashret.collection.collection import Collection
 from hashret.collection.results import CollectionHits, CollectionInfo, Items, Salvaged, Verified
 
-__all__ = ["Collection", "CollectionHits", "CollectionInfo", "Items", "Salvaged", "Verified"]
+__all__ = ["Collection", "CollectionHits", "CollectionInfo", "Items", "Salvaged", "Verified", "check_items"]

@@ -28,6 +28,23 @@ Ids = npt.NDArray[np.int64] | list[Id]
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
+def check_items(ids: Any, metadata: Any, *, count: int) -> tuple[Ids | None, list[str | None] | None]:
+    """Ids and metadata of items, such as they would be stored.
+
+    Args:
+        ids: see ``check_ids``; None: they are not given.
+        metadata: see ``check_metadata``.
+        count: of items.
+
+    Raises:
+        InputError: something cannot be stored, or an id occurs twice; the message names the item.
+    """
+    checked = None if ids is None else check_ids(ids, count=count)
+    if checked is not None:
+        check_distinct(checked)
+    return checked, check_metadata(metadata, count=count, ids=checked)
+
+
 def check_ids(ids: Any, *, count: int | None = None) -> Ids:
     """Ids as an int64 array, or as a list where not all are integers.
 
@@ -80,12 +97,13 @@ def is_contiguous(ids: npt.NDArray[np.int64]) -> bool:
     return not len(ids) or bool(ids[-1] >= ids[0] and (ids[1:] == ids[:-1] + 1).all())  # the sum may wrap
 
 
-def check_metadata(metadata: Any, *, count: int) -> list[str | None] | None:
+def check_metadata(metadata: Any, *, count: int, ids: Ids | None = None) -> list[str | None] | None:
     """Metadata as JSON text an item (None for an empty object), or None where no item has any.
 
     Args:
         metadata: None, or ``count`` dicts (or None) with str keys and JSON values; numpy values become plain ones.
         count: how many there must be.
+        ids: of the items, for errors to name; without, they give the place of what is wrong.
 
     Raises:
         InputError: not ``count`` of them, no dict, or nothing that JSON can hold.
@@ -96,11 +114,16 @@ def check_metadata(metadata: Any, *, count: int) -> list[str | None] | None:
         raise InputError(f"metadata must be a list with a dict for each code, not {type(metadata).__name__}")
     if len(metadata) != count:
         raise InputError(f"{count} codes need {count} metadata, and {len(metadata)} were given")
-    texts = [_text(entry, position) for position, entry in enumerate(metadata)]
+    texts: list[str | None] = []
+    for entry in metadata:
+        try:
+            texts.append(_text(entry))
+        except InputError as error:
+            raise InputError(f"{_name(ids, len(texts))} {error}") from error.__cause__
     together = "\n".join([text for text in texts if text is not None])
     if ("\\u0000" in together and _NUL.search(together)) or not is_text(together):
         for position, text in enumerate(texts):
-            _refuse_letters(text or "", position)
+            _refuse_letters(text or "", _name(ids, position))
     return texts if together else None
 
 
@@ -174,7 +197,8 @@ def _mixed(ids: list[Any]) -> Ids:
     if str in kinds:
         together = "".join(id for id in ids if isinstance(id, str))
         if "\0" in together:
-            raise InputError("an id holds a NUL character, which cannot be stored; leave it out")
+            bad = next(id for id in ids if isinstance(id, str) and "\0" in id)
+            raise InputError(f"the id {bad!r} holds a NUL character, which cannot be stored; leave it out")
         if not is_text(together):
             bad = next(id for id in ids if isinstance(id, str) and not is_text(id))
             raise InputError(f"the id {bad!r} holds half a surrogate pair, which is no text; repair it")
@@ -195,33 +219,42 @@ def _plain_id(id: Any) -> Id:
     raise InputError(f"an id must be a str or an int, not {id!r}")
 
 
-def _text(entry: Any, position: int) -> str | None:
+def _name(ids: Ids | None, position: int) -> str:
+    """What errors call the metadata at a position."""
+    if ids is None:
+        return f"the metadata entry {position}"
+    id = ids[position]
+    return f"the metadata of {(id if isinstance(id, str) else int(id))!r}"
+
+
+def _text(entry: Any) -> str | None:
+    """As JSON; errors go on from the name of the entry."""
     if entry is None:
         return None
     if not isinstance(entry, dict):
-        raise InputError(f"the metadata of an item must be a dict, and entry {position} is {entry!r}")
+        raise InputError(f"must be a dict, not {entry!r}")
     if not entry:
         return None
     if not set(map(type, entry)) <= {str}:
         odd = [key for key in entry if not isinstance(key, str)]
         if odd:
-            raise InputError(f"the keys of metadata must be str, and entry {position} has {odd[0]!r}")
+            raise InputError(f"must have keys of type str, and has {odd[0]!r}")
     try:
         text = _ENCODER.encode(entry)
     except (TypeError, ValueError, RecursionError) as error:  # ValueError: NaN, or a circle
-        raise InputError(f"the metadata entry {position} cannot be stored as JSON: {error}") from error
+        raise InputError(f"cannot be stored as JSON: {error}") from error
     if text.find("{", 1) > 0:
-        _check_keys(entry, position)
+        _check_keys(entry)
     if len(text) > MAX_DEPTH and text.count("{") + text.count("[") > MAX_DEPTH and _depth(entry) > MAX_DEPTH:
-        raise InputError(f"the metadata entry {position} is nested deeper than {MAX_DEPTH}; make it flatter")
+        raise InputError(f"is nested deeper than {MAX_DEPTH}; make it flatter")
     return text
 
 
-def _refuse_letters(text: str, position: int) -> None:
+def _refuse_letters(text: str, name: str) -> None:
     if _NUL.search(text):
-        raise InputError(f"the metadata entry {position} holds a NUL character, which cannot be stored; leave it out")
+        raise InputError(f"{name} holds a NUL character, which cannot be stored; leave it out")
     if not is_text(text):
-        raise InputError(f"the metadata entry {position} holds half a surrogate pair, which is no text; repair it")
+        raise InputError(f"{name} holds half a surrogate pair, which is no text; repair it")
 
 
 def _plain(value: Any) -> Any:
@@ -230,16 +263,16 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} is no JSON value")
 
 
-def _check_keys(value: Any, position: int) -> None:
+def _check_keys(value: Any) -> None:
     """Refuse keys inside that JSON would turn into text, of which two could become one."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise InputError(f"the keys of metadata must be str, and entry {position} has {key!r} within")
-            _check_keys(inner, position)
+                raise InputError(f"must have keys of type str, and has {key!r} within")
+            _check_keys(inner)
     elif isinstance(value, list | tuple | np.ndarray):
         for inner in value:
-            _check_keys(inner, position)
+            _check_keys(inner)
 
 
 def _depth(value: Any) -> int:

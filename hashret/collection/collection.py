@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hashret.codes import Codes, check_codes, one_row
 from hashret.collection import _compact, _create, _salvage, _transfer, _verify, _write
 from hashret.collection._catalogue import index_name, index_sql
-from hashret.collection._check import Id, Ids, check_distinct, check_ids, check_metadata
+from hashret.collection._check import Id, Ids, check_ids, check_items
 from hashret.collection._database import NAME, VERSION
 from hashret.collection._session import Session
 from hashret.collection._view import View
@@ -374,12 +374,9 @@ class Collection:
 
     def _check_items(self, codes: Any, ids: Any, metadata: Any) -> tuple[Codes, Ids | None, list[str | None] | None]:
         codes = check_codes(one_row(codes), n_bits=self.n_bits)
-        checked = None if ids is None else check_ids(ids, count=len(codes))
-        if checked is not None:
-            check_distinct(checked)
         if isinstance(metadata, dict) and len(codes) == 1:
             metadata = [metadata]
-        return codes, checked, check_metadata(metadata, count=len(codes))
+        return codes, *check_items(ids, metadata, count=len(codes))
 
     def _rows(self, view: View, ids: Ids, *, outcome: str = "") -> npt.NDArray[np.int64]:
         rows = view.rows_of(ids)

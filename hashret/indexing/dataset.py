@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hashret._files import sync_directory
 from hashret._lazy import progress
-from hashret.collection import Collection
-from hashret.collection._check import check_ids, check_metadata
+from hashret.collection import Collection, check_items
 from hashret.errors import DataError, InputError, StorageError
 
 if TYPE_CHECKING:
@@ -67,8 +66,9 @@ def index_dataset(
     out = Path(out)
     if out.exists():
         raise StorageError(f"{str(out)!r} exists; choose another directory for the collection, or delete it")
-    for id, _, about in entries:
-        _check(id, about)
+    batches = _batches(entries)
+    for ids, _, metadata in batches:
+        _check(ids, metadata)
     _remove_left(out)
     part = out.with_name(f".{out.name[:40]}.{secrets.token_hex(4)}.part")
     try:
@@ -80,11 +80,9 @@ def index_dataset(
             credits=dataset.credits or None,
         )
         with collection:
-            starts = range(0, len(entries), COMMIT)
-            for start in progress(starts, label=f"index {modality}s", unit="batch"):
-                ids, items, metadata = zip(*entries[start : start + COMMIT])
-                codes = model.encode(modality, list(items), n_bits=n_bits, batch_size=batch_size)
-                collection.add(codes, ids=list(ids), metadata=list(metadata))
+            for ids, items, metadata in progress(batches, label=f"index {modality}s", total=len(batches), unit="batch"):
+                codes = model.encode(modality, items, n_bits=n_bits, batch_size=batch_size)
+                collection.add(codes, ids=ids, metadata=metadata)
         _put_in_place(part, out)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
@@ -92,14 +90,18 @@ def index_dataset(
     return Collection.open(out)
 
 
-def _check(id: str, metadata: dict[str, Any]) -> None:
-    """Refuse what the collection would refuse after hours of encoding, and could name by its place in a batch only."""
+def _batches(entries: list[tuple[str, Any, dict[str, Any]]]) -> list[tuple[list[str], list[Any], list[dict[str, Any]]]]:
+    """Ids, items and metadata of what is stored together."""
+    starts = range(0, len(entries), COMMIT)
+    return [tuple(map(list, zip(*entries[start : start + COMMIT]))) for start in starts]  # type: ignore[misc]
+
+
+def _check(ids: list[str], metadata: list[dict[str, Any]]) -> None:
+    """Refuse now what the collection would refuse after hours of encoding."""
     try:
-        check_ids([id])
-        check_metadata([metadata], count=1)
+        check_items(ids, metadata, count=len(ids))
     except InputError as error:
-        reason = str(error).replace("the metadata entry 0", "its metadata").replace("entry 0", "this one")
-        raise DataError(f"the item {id!r} cannot be stored: {reason}") from error
+        raise DataError(f"not every item can be stored, so nothing was encoded: {error}") from error
 
 
 def _remove_left(out: Path) -> None:

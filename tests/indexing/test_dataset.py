@@ -83,22 +83,22 @@ def test_a_run_that_fails_leaves_nothing(tmp_path):
     [
         (
             Record("odd", ("a",), metadata={"score": float("nan")}),
-            "its metadata cannot be stored as JSON: Out of range",
+            "cannot be stored as JSON: Out of range",
         ),
-        (Record("odd", ("a",), metadata={"score": np.float32("inf")}), "its metadata cannot be stored as JSON: Out of"),
-        (Record("odd", ("a",), metadata={"by": {1: 2}}), "the keys of metadata must be str, and this one has 1 within"),
+        (Record("odd", ("a",), metadata={"score": np.float32("inf")}), "cannot be stored as JSON: Out of"),
+        (Record("odd", ("a",), metadata={"by": {1: 2}}), "must have keys of type str, and has 1 within"),
         (
             Record("odd", ("a",), metadata={"by": object()}),
-            "its metadata cannot be stored as JSON: a object is no JSON",
+            "cannot be stored as JSON: a object is no JSON",
         ),
-        (Record("odd", ("a\0",)), "its metadata holds a NUL character, which cannot be stored; leave it out"),
-        (Record("odd", ("a",), labels=("\ud83d",)), "its metadata holds half a surrogate pair"),
-        (Record("odd", ("a",), split="\ud83d"), "its metadata holds half a surrogate pair"),
+        (Record("odd", ("a\0",)), "holds a NUL character, which cannot be stored; leave it out"),
+        (Record("odd", ("a",), labels=("\ud83d",)), "holds half a surrogate pair"),
+        (Record("odd", ("a",), split="\ud83d"), "holds half a surrogate pair"),
     ],
 )
 def test_what_cannot_be_stored_is_told_before_anything_is_encoded(tmp_path, odd, message):
     many = tuple(Record(f"b{n}", (f"bird {n}",)) for n in range(1500))  # more than are stored at a time
-    with pytest.raises(DataError, match=f"the item 'odd#0' cannot be stored: {message}"):
+    with pytest.raises(DataError, match=f"nothing was encoded: the metadata of 'odd#0' {message}"):
         index_dataset(
             Model(lambda: pytest.fail("encoded")), Dataset("b", (*many, odd)), tmp_path / "x", modality="text"
         )
@@ -107,5 +107,5 @@ def test_what_cannot_be_stored_is_told_before_anything_is_encoded(tmp_path, odd,
 
 def test_an_id_that_cannot_be_stored_is_told(tmp_path):
     for id in ("b\0", "\ud83d"):
-        with pytest.raises(DataError, match=r"the item .* cannot be stored: .* id .*holds "):
+        with pytest.raises(DataError, match=r"nothing was encoded: the id '.*' holds "):
             index_dataset(Model(), Dataset("b", (Record(id, ("a",)),)), tmp_path / "x", modality="text")
