@@ -10,7 +10,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /source
 
 FROM python:3.11-slim
 COPY --from=build /wheels /wheels
-RUN pip install --no-cache-dir "$(echo /wheels/*.whl)[server,onnx]" && rm -r /wheels
+RUN pip install --no-cache-dir "$(echo /wheels/*.whl)[server,onnx,heic]" && rm -r /wheels
 RUN useradd --uid 10001 --create-home hashret
 USER hashret
 WORKDIR /data

@@ -99,5 +99,4 @@ def _others(counts: Mapping[str, int]) -> str:
     listed = ", ".join(
         f"{printable(suffix)} {count}" for suffix, count in sorted(counts.items(), key=lambda item: -item[1])
     )
-    hint = "; .heic can be converted to JPEG" if ".heic" in counts else ""
-    return f": {sum(counts.values())} files that are no pictures by their name ({listed}){hint}"
+    return f": {sum(counts.values())} files that are no pictures by their name ({listed})"

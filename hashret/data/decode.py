@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 
-from hashret._lazy import progress, require
+from hashret._lazy import available, progress, require
 from hashret.data.records import Dataset, Record, Skipped
 from hashret.errors import DataError
 
@@ -28,6 +28,7 @@ MAX_PIXELS = 89_478_485
 # As many pixels of 16-bit RGBA, uncompressed, 716 MB: a larger file is no picture that is accepted.
 MAX_PICTURE_BYTES = 8 * MAX_PIXELS
 LONGEST = 16  # times the shorter side: of what is longer an encoder sees the middle alone
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of the file format
 
 logger = logging.getLogger(__name__)
 
@@ -143,16 +144,19 @@ def _open(file: Any, name: str, max_pixels: int, size_hint: int | None) -> Image
     if not head:
         raise DataError(f"{_quoted(name)} is empty (0 bytes)")
     file.seek(0)
+    heic = head[4:8] == b"ftyp" and head[8:12] in _HEIC
+    if heic and available("pi_heif"):
+        require("pi_heif", extra="heic").register_heif_opener()
     try:
         image = Image.open(file)
     except UnidentifiedImageError as error:
         if b"<svg" in head.lower():  # a picture may say so too, in a comment
             raise DataError(f"{_quoted(name)} is an SVG drawing, which has no pixels; draw it to PNG first") from error
-        heic = head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
-        hint = "; it is HEIC: convert it to JPEG, or register the package pillow-heif" if heic else ""
-        raise DataError(
-            f"{_quoted(name)} is not a picture that can be read (JPEG, PNG, WebP, GIF, TIFF, …){hint}"
-        ) from error
+        if heic:
+            why = "damaged, or of a kind that pi-heif cannot read"
+            why = why if available("pi_heif") else "HEIC, which needs another package: pip install 'hashret[heic]'"
+            raise DataError(f"{_quoted(name)} is {why}") from error
+        raise DataError(f"{_quoted(name)} is not a picture that can be read (JPEG, PNG, WebP, GIF, TIFF, …)") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{_quoted(name)} is too large: {error}") from error
     except Exception as error:  # a plugin at a damaged header may raise anything

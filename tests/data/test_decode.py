@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 from hashret.data import Dataset, Record, decode_image, readable_images
 from hashret.errors import DataError
 
+HEIC = Path(__file__).parent / "golden" / "turned.heic"
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
 
@@ -198,7 +200,7 @@ BAD_PICTURES = [
     (b"hello, I am text", r"bad.png' is not a picture that can be read"),
     (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', r"bad.png' is an SVG drawing"),
     (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", r"bad.png' is an EPS drawing"),
-    (b"\0\0\0\x18ftypheic" + b"\0" * 40, r"bad.png' is not a picture .* it is HEIC: convert it to JPEG"),
+    (b"\0\0\0\x18ftypheic" + b"\0" * 40, r"bad.png' is damaged, or of a kind that pi-heif"),
     (bomb(100_000, 100_000), r"bad.png' is too large"),
     (bomb(9_400, 9_600), r"bad.png' has 9400 x 9600 pixels, more than the 89,478,485"),
     (bomb(50, 50), r"bad.png' is truncated or damaged"),
@@ -215,6 +217,27 @@ def test_a_bad_picture_is_refused_by_name(tmp_path: Path, content: bytes, messag
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         decode_image(path)
+
+
+def test_a_photo_of_a_phone_is_read_upright():
+    image = decode_image(HEIC)
+    assert (image.mode, image.size) == ("RGB", (32, 64))  # 64 x 32 before it was turned
+    top, bottom = (corner(image, 16, y) for y in (16, 48))
+    assert np.allclose([top, bottom], [(220, 30, 30), (30, 30, 220)], atol=8)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_a_photo_of_a_phone_that_is_cut_off_is_refused(share: float):
+    content = HEIC.read_bytes()
+    with pytest.raises(DataError, match="is damaged"):
+        decode_image(content[: int(share * len(content))])
+
+
+def test_a_photo_of_a_phone_says_what_reads_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])  # where another test had it read
+    with pytest.raises(DataError, match=r"turned\.heic' is HEIC, .* pip install 'hashret\[heic\]'$"):
+        decode_image(HEIC)
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF"])

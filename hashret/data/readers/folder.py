@@ -19,12 +19,13 @@ from hashret.data.readers._rows import Gathered, Row, gather, read_text
 from hashret.data.records import Skipped
 from hashret.errors import DataError
 
-# What Pillow reads as pixels. Not drawings (.eps, .wmf), films and formats of measurements (.fits, .h5); nor .heic, for
-# which it needs another package.
+# What Pillow reads as pixels, .heic with another package. Not drawings (.eps, .wmf), films and formats of measurements
+# (.fits, .h5).
 _PHOTOS = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".avif", ".avifs", ".psd"}
 _MASTERS = {".tif", ".tiff", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
 _PLAIN = {".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".qoi", ".tga", ".ico", ".pcx", ".sgi"}
-PICTURES = frozenset(_PHOTOS | _MASTERS | _PLAIN)
+_PHONES = {".heic", ".heif", ".hif"}
+PICTURES = frozenset(_PHOTOS | _PHONES | _MASTERS | _PLAIN)
 TABLES = ("captions.jsonl", "captions.json", "captions.csv", "captions.tsv", "captions.txt")
 
 

@@ -38,8 +38,6 @@ from hashret.errors import DataError, StorageError
 # Of what is unpacked; another one is unpacked anew. 1 gave every picture the same time of change; with 2 pictures could
 # overwrite each other; with 3 some could be missing.
 _FORMAT = 4
-# With what Pillow reads where it was given another package: taken for no picture, it would be lost without a word.
-_PICTURES = PICTURES | {".heic", ".heif", ".hif"}
 _DEAD_S = 86_400  # a .part in which nothing was written for a day is of a killed run
 _OWN = ("captions", "caption", "labels", "split", "id", "image")
 
@@ -148,7 +146,7 @@ def _unpack(shard: Path, place: Path) -> dict[str, Any]:
                 key, {"image": None, "bytes": 0, "captions": [], "labels": [], "about": {}, "others": []}
             )
             stream = archive.extractfile(member) if member.isfile() else None
-            if stream is not None and suffix in _PICTURES:
+            if stream is not None and suffix in PICTURES:
                 if item["image"] is not None:
                     raise DataError(
                         f"{shard}, {member.name}: the key {key!r} has another picture already; give every picture a "
