@@ -43,6 +43,7 @@ class Engine:
     Raises:
         InputError: there is no such runtime.
         MismatchError: the loaded model is not the one that made the collection's codes.
+        StorageError: there is no directory ``model``.
     """
 
     def __init__(
@@ -59,8 +60,11 @@ class Engine:
         self._device, self._runtime, self._threads = device, runtime, threads
         self._model: Model | None = None
         self._model_path: Path | None = None
-        if model is None or isinstance(model, str | Path):
-            self._model_path = Path(model) if model is not None else _named_model(collection)
+        if model is None:
+            self._model_path = _named_model(collection)
+        elif isinstance(model, str | Path):
+            self._model_path = Path(model)
+            _check_directory(self._model_path)  # now, and not when a server has long been started
         else:
             collection.check_model(model.fingerprint)
             self._model = model
@@ -79,7 +83,7 @@ class Engine:
 
         Raises:
             InputError: there is no such runtime.
-            StorageError: there is no readable collection at ``path``.
+            StorageError: there is no readable collection at ``path``, or no directory ``model``.
         """
         _check_runtime(runtime)
         return cls(Collection.open(path, mode="r"), model=model, device=device, runtime=runtime, threads=threads)
@@ -194,8 +198,7 @@ def open_model(path: str | Path, *, runtime: str = "auto", device: str = "auto",
         CorruptError: a file is missing or damaged.
     """
     _check_runtime(runtime)
-    if not Path(path).is_dir():  # told before what is not installed, which would not help
-        raise StorageError(f"there is no directory {str(path)!r}; give that of a model, such as RUN/model")
+    _check_directory(Path(path))  # told before what is not installed, which would not help
     if runtime == "onnx" or (runtime == "auto" and device in ("auto", "cpu") and available("onnxruntime")):
         from hashret.onnx import OnnxHasher, find_export
 
@@ -235,6 +238,11 @@ def _check_export(exported: OnnxHasher, path: Path) -> None:
             f"the ONNX export in {str(path)!r} is of another model than the one beside it; "
             f"export it again: hashret export {path} --onnx"
         )
+
+
+def _check_directory(model: Path) -> None:
+    if not model.is_dir():
+        raise StorageError(f"there is no directory {str(model)!r}; give that of a model, such as RUN/model")
 
 
 def _has_torch() -> bool:

@@ -15,6 +15,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 
 from hashret.errors import HashretError, InputError
@@ -88,6 +89,8 @@ def _command(name: str, rest: list[str]) -> None:
     args, left = parser.parse_known_args(rest)
     if left:  # as words that come after options; not always so, as it loses a -- before the first argument
         args = parser.parse_intermixed_args(rest)
+    # of pictures that are large or carry odd EXIF: what cannot be used is told by name
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     with _logged(logging.INFO if args.verbose else logging.WARNING):
         command.run(args)
 

@@ -34,7 +34,7 @@ def create_app(path: str | Path, *, model: str | Path | None = None, settings: S
         settings: limits and the token.
 
     Raises:
-        StorageError: there is no readable collection.
+        StorageError: there is no readable collection, or no directory ``model``.
     """
     settings = settings or Settings()
     metrics = Metrics()

@@ -42,7 +42,7 @@ class Service:
         batched: told the size of every batch of the encoder and its seconds.
 
     Raises:
-        StorageError: there is no readable collection.
+        StorageError: there is no readable collection, or no directory ``model``.
     """
 
     def __init__(

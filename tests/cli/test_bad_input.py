@@ -41,6 +41,7 @@ CASES = {
     "query picture is a folder": (["search", "{collection}", "--image", "{folder}"], "is a folder; give"),
     "another model": (["search", "{collection}", "red", "--model", "{other}"], "were made by the model"),
     "model is missing": (["search", "{collection}", "red", "--model", "{folder}/nothing"], "there is no directory"),
+    "a server without its model": (["serve", "{collection}", "--model", "{folder}/nothing"], "there is no directory"),
     # encoding and indexing
     "no model": (["encode", "{folder}/none", "--data", "{captions}", "--out", "{tmp}/c.npy"], "there is no directory"),
     "data are missing": (
