@@ -45,6 +45,7 @@ class Stepper:
             raise ConfigError(f"{where} trains nothing: name groups in {where}.train, such as heads")
         self.turns = [set(chosen(groups, turn, where=f"{where}.alternate")) for turn in stage.alternate]
         self._check_turns(where)
+        self._groups = {group: set(groups[group]) for group in stage.train}
         peaks = rates(groups, stage.lr, wanted, where=where)
         for parameter in (*hasher.parameters(), *(p for loss in losses.values() for p in loss.parameters())):
             parameter.requires_grad_(False)
@@ -107,6 +108,11 @@ class Stepper:
     def adopt_mean(self) -> None:
         """End the stage: the running mean becomes the weights."""
         self._swap()
+
+    def untaught(self) -> list[str]:
+        """Groups that the stage trains and that no step has given a gradient."""
+        taught = {name for name, parameter in self.parameters.items() if self.optimiser.state.get(parameter)}
+        return [group for group, names in self._groups.items() if not names & taught]
 
     def state(self) -> dict[str, Tensor]:
         """Moments and running means by name."""

@@ -148,6 +148,12 @@ class Trainer:
                 told = belief.update(self.hasher, self.train_pairs, epoch=epoch, seed=seed)
                 forward.targets = belief.targets
             row = self._run_epoch(number, epoch, stepper, forward, steps)
+            if epoch == 0 and stepper.untaught():
+                _log.warning(
+                    "stages.%s trains %s, but what its losses (%s) read does not depend on it, so that it stays as it "
+                    "is; add a loss of codes, such as joint_infonce, or leave it out of train",
+                    stage.name, " and ".join(stepper.untaught()), ", ".join(losses),
+                )  # fmt: skip
             self._finish_epoch(number, epoch, row | told, stepper, parts)
         stepper.adopt_mean()
 

@@ -259,6 +259,19 @@ def test_collapsing_codes_are_warned_of(config, hasher, tables, caplog):
     assert "codes collapse" in caplog.text
 
 
+def test_a_group_that_no_loss_reaches_is_named(config, hasher, tables, caplog):
+    """The labels are told from pooled features, ahead of the heads."""
+    made = config(stage={"epochs": 2, "losses": {"words": {"kind": "label_bce"}}})
+    pairs = replace(tables(64), labels=torch.eye(4).repeat(16, 1))
+    with caplog.at_level(logging.WARNING, logger="hashret"):
+        Trainer(hasher(made), made, train=pairs, val=tables(16), out=None).run()
+        assert caplog.text.count("stages.heads trains heads, but what its losses (words) read does not") == 1
+        caplog.clear()
+        made = config(stage={"epochs": 1, "losses": {"words": {"kind": "label_bce", "sees": "relaxed"}}})
+        Trainer(hasher(made), made, train=pairs, val=tables(16), out=None).run()
+    assert "does not depend on it" not in caplog.text
+
+
 def test_codes_that_say_nothing_but_the_modality_collapse(caplog, config, hasher, tables):
     made = config(stage={"lr": 0, "epochs": 1})
     model = hasher(made)
