@@ -14,7 +14,7 @@ from hashret._text import integer_id
 from hashret.codes import bytes_for
 from hashret.collection import Collection, Items
 from hashret.errors import InputError
-from hashret.server.parts import parts
+from hashret.server.parts import only_known, parts
 from hashret.server.pictures import SIDES, listed_file, listing_of
 from hashret.server.problems import ApiError, documented
 from hashret.server.routes_search import decoded
@@ -34,7 +34,7 @@ from hashret.server.wire import (
     where_from,
 )
 
-router = APIRouter(prefix="/api", tags=["items"])
+router = APIRouter(prefix="/api", tags=["items"], dependencies=[Depends(only_known)])
 _BEARER = HTTPBearer(auto_error=False, description="The token that the server was started with.")
 
 AskedId = Annotated[

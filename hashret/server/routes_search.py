@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from fastapi.responses import Response
 
 from hashret.errors import InputError
 from hashret.registry import nearest
-from hashret.server.parts import parts
+from hashret.server.parts import only_known, parts
 from hashret.server.pictures import query_picture
 from hashret.server.problems import documented
 from hashret.server.schemas import WHERE, CodesQuery, Hits, LikeQuery, Results, TextQuery
 from hashret.server.settings import MAX_FILTER, MAX_K
 from hashret.server.wire import codes_from, deadline, hits_of_each, hits_of_one, numbered, sent, where_from
 
-router = APIRouter(prefix="/api/search", tags=["search"])
+router = APIRouter(prefix="/api/search", tags=["search"], dependencies=[Depends(only_known)])
 
 
 @router.post("/text", response_model=Hits, responses=documented(422), summary="Look for words")

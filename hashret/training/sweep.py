@@ -27,7 +27,7 @@ LENGTH = "n_bits"
 
 
 def points_of(axes: Sequence[str]) -> list[Point]:
-    """Every combination of axes such as ``"seed=0,1,2"`` and ``"n_bits=64,256"``.
+    """Every combination of axes such as ``"seed=0,1,2"`` and ``"n_bits=64,256"``; lists keep their brackets.
 
     Raises:
         ConfigError: an axis without values, or named twice.
@@ -35,13 +35,25 @@ def points_of(axes: Sequence[str]) -> list[Point]:
     parsed: dict[str, list[str]] = {}
     for axis in axes:
         key, _, values = axis.partition("=")
-        listed = [value.strip() for value in values.split(",") if value.strip()]
+        listed = [value.strip() for value in _apart(values) if value.strip()]
         if not key or not listed or key in parsed:
             raise ConfigError(f"a sweep reads KEY=VALUE,VALUE, each key once, such as seed=0,1,2, and not {axis!r}")
         parsed[key] = listed
     if not parsed:
         raise ConfigError("a sweep needs at least one axis, such as seed=0,1,2")
     return [tuple(zip(parsed, values)) for values in itertools.product(*parsed.values())]
+
+
+def _apart(values: str) -> list[str]:
+    """What stands between the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for letter in values:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def at(config: RunConfig, point: Point) -> RunConfig:

@@ -27,6 +27,14 @@ def problem(answer, status):
     return content["detail"]
 
 
+def test_a_parameter_that_no_route_reads(api):
+    told = problem(api.get("/api/items", params={"kk": 3}), 422)
+    assert told == "the address has no parameter 'kk'; did you mean 'k'? Known: k, where."
+    told = problem(api.post("/api/search/text", params={"k": 3}, json={"text": "a red circle"}), 422)
+    assert told == "the address has no parameter 'k': this route reads its values from the body"
+    assert api.get("/", params={"from": "a link"}).status_code == 200
+
+
 def test_a_body_that_is_too_large(api, serve, plain):
     assert "bytes" in problem(api.post("/api/search/text", content=b"{" + b" " * (1 << 20)), 413)
     with serve(plain.path, Settings(max_upload_bytes=1000)) as client:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from hashret.codes import pack
 from hashret.config import build, plain
 from hashret.encoders import Encoded
 from hashret.errors import InputError
+from hashret.evaluation import evaluate_codes
 from hashret.kernels import hamming
 from hashret.model import CrossModalHasher, ModelConfig
 from hashret.training import PairFeatures, RunConfig, Trainer
@@ -45,13 +48,13 @@ def pairs() -> PairFeatures:
     return PairFeatures(Tokens(pictures, torch.full((24,), 4)), Tokens(captions, 1 + torch.arange(48) % 3), owner)
 
 
-def model(kind: str | None, *, output: str = "tokens") -> CrossModalHasher:
+def model(kind: str | None, *, output: str = "tokens", **more: Any) -> CrossModalHasher:
     encoder = {"kind": "features", "name": "own", "width": 12, "output": output}
     towers = {m: {"encoder": {**encoder, "modality": m}, "head": {"hidden": 8}} for m in ("image", "text")}
     sizes = {"fusion": {"layers": 1, "heads": 2, "ffn": 16}, "graph": {"similarity_width": 16}}
     reranker = None if kind is None else {"kind": kind, "width": 16, "dropout": 0.0, **sizes[kind]}
     torch.manual_seed(0)
-    return CrossModalHasher.build(build(ModelConfig, {"n_bits": 24, "towers": towers, "reranker": reranker}))
+    return CrossModalHasher.build(build(ModelConfig, {"n_bits": 24, "towers": towers, "reranker": reranker, **more}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,6 +83,17 @@ def test_the_figures_are_those_of_the_order_made_by_hand(pairs, kind, n_bits):
     assert (found.k, found.n_bits) == (5, n_bits or 24)
     assert found.after.i2t.per_query["rank"].shape == (24,)
     assert found.to_dict()["before"]["rSum"] == found.before.r_sum != found.after.r_sum
+
+
+def test_candidates_are_found_by_the_codes_that_are_stored(pairs):
+    hasher = model("graph", rounding={"weight": 0.9, "size": 0.8})
+    logits = {"image": logits_of(hasher, "image", pairs.image), "text": logits_of(hasher, "text", pairs.text)}
+    hasher.learn_rounding(logits)
+    stored = {modality: pack(hasher.relaxed_of(modality, part)) for modality, part in logits.items()}
+    assert (stored["text"] != pack(logits["text"])).any()
+    before = rerank_figures(hasher, pairs, k=5).before
+    expected = evaluate_codes(stored["image"], stored["text"], pairs.owners, n_bits=24, ties="stable")
+    assert before.to_dict() == expected.to_dict()
 
 
 @pytest.mark.parametrize("output", ["tokens", "pooled"])

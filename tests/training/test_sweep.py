@@ -25,6 +25,8 @@ def test_points_are_every_combination() -> None:
         (("seed", "1"), ("n_bits", "16")),
         (("seed", "1"), ("n_bits", "64")),
     ]
+    (points,) = zip(*points_of(["model.code_lengths=[16, 64],[64],{a: [1, 2], b: 3}"]))
+    assert [value for _, value in points] == ["[16, 64]", "[64]", "{a: [1, 2], b: 3}"]
 
 
 @pytest.mark.parametrize("axes", [[], ["seed"], ["seed="], ["=1"], ["seed=0", "seed=1"]])
@@ -37,6 +39,7 @@ def test_a_length_takes_nested_ones_and_the_selection_with_it(config: Callable[.
     shorter = with_length(config(), 32)
     assert shorter.model.n_bits == 32 and shorter.model.code_lengths == (16, 32)
     assert shorter.selection.lengths == (16, 32)
+    assert at(config(), (("model.code_lengths", "[32, 64]"),)).model.code_lengths == (32, 64)
     assert at(config(), (("n_bits", "16"), ("stages.heads.lr", "0.5"))).stages[0].lr == 0.5
     weights = {"kind": "joint_infonce", "length_weights": [3, 1]}
     weighted = config(stage={"losses": {"joint": weights, "near": {"kind": "infonce", "lengths": [8, 64]}}})
