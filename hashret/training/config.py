@@ -186,7 +186,8 @@ class Claim:
         without: overrides that take the part away.
         given: overrides for both runs, such as the noise that the part should help against.
         measure: ``rSum`` of codes against codes, higher is better; ``probe``: how well a fresh probe tells modality
-            from relaxed codes, lower is better; ``rerank``: rSum after re-ranking against before, in one run.
+            from relaxed codes, lower is better; ``rerank``: rSum after re-ranking against the order by float vectors,
+            in one run.
         n_bits: code length that it is looked at; None: the one that systems are compared at.
         tried: what was done to make it hold where it does not, for the report.
     """

@@ -40,14 +40,14 @@ def content(lengths: dict[int, float], **more: Any) -> dict[str, Any]:
         "relaxed": {str(n): 0.0 for n in lengths},
         "float": {str(n): 0.0 for n in lengths},
         "bytes": {str(n): n // 8 for n in lengths},
-        "seconds": {"training": 1.0},
+        "seconds": {"features": 800.0, "training": 1000.0},
         "noise": {},
         "probe": 0.5,
         **more,
     }
 
 
-def queries(runs: Path, cell: Any, lengths: dict[int, float]) -> None:
+def queries(runs: Path, cell: Any, lengths: dict[Any, float]) -> None:
     """Its values a query: every picture and every caption adds half of the number."""
     owner = np.array([0, 0, 0, 1, 2, 2])
     values = {f"{n}/{way}": np.full(size, r / 2) for n, r in lengths.items() for way, size in (("i2t", 3), ("t2i", 6))}
@@ -115,6 +115,26 @@ def test_a_nested_system_is_compared_at_its_prefix(modules: Any, tmp_path: Path)
         ("hashret, 288 pixels", 64), ("hashret, 288 pixels", 256), ("hashret, 288 pixels", 1024),
         ("hashret, 288 pixels, one length", 64),
     ]  # fmt: skip
+
+
+def test_a_re_ranker_is_compared_with_what_it_starts_from(modules: Any, tmp_path: Path) -> None:
+    systems, parts, tables = modules
+    cell = parts.Cell("mvsen", 256, 0)
+    queries(tmp_path, cell, {"256": 90.0, "before": 90.0, "floats": 120.0, "after": 120.0})
+    cells = {cell: content({256: 90.0}, rerank={"k": 20, "before": 90.0, "floats": 120.0, "after": 120.0})}
+    method = {"method": "cca", "lengths": {"64": {"codes": {"rSum": 40.0}}, "256": {"codes": {"rSum": 50.0}}}}
+    (tmp_path / "quality-tiny.json").write_text(json.dumps({"cells": [method]}), encoding="utf-8")
+    rows = list(systems._rows(["mvsen"]))
+    tables.write_tables(
+        tmp_path / "out.json", cells, tmp_path, data="tiny", rows=rows, n_bits=256, seed=0, scale=1.0, missing=7
+    )
+    found = json.loads((tmp_path / "out.json").read_text())["figures"]
+    (claim,) = (claim for claim in found["claims"] if claim["measure"] == "rerank")
+    assert (claim["with"], claim["without"], claim["codes"]) == (120.0, 120.0, 90.0)
+    page = (tmp_path / "out.md").read_text()
+    assert "the order by codes gives 90.0 | 120.0 | 120.0 | +0.0 [+0.0, +0.0] | not shown; tried: " in page
+    assert "Features and training of the 1 runs took 0.5 hours" in page and "7 of 8 runs are not finished" in page
+    assert "| cca | 40.0 | 50.0 |" in page
 
 
 def test_every_cell_has_a_configuration_whose_losses_fit_its_lengths(modules: Any) -> None:
