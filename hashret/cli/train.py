@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hashret.data import Dataset
-    from hashret.training import RunConfig
+    from hashret.training import RunConfig, TrainResult
 
 SUMMARY = "Learn a model from pairs of pictures and captions, as a configuration says."
 EXAMPLES = (
@@ -48,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, and say where the model is."""
     from hashret.cli._common import open_data, quoted, readable
-    from hashret.evaluation.plots import curves, save
     from hashret.training import read_config, train
 
     settings = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
@@ -58,8 +57,7 @@ def run(args: argparse.Namespace) -> None:
         _sweep(args, config, dataset)
         return
     result = train(config, dataset, out=args.out, resume=args.resume, cache_dir=args.cache, device=args.device)
-    for plot in curves(result.curves).plots:
-        save(plot, args.out / f"{plot.title.lower().replace(' ', '-').replace('@', '')}.png")
+    _draw(result)
     value = f"{config.selection.metric} {config.selection.sign * result.value:.1f}"
     print(f"best epoch: {result.epoch} of stage {result.stage}, validation {value}")
     model = args.out / "model"
@@ -69,9 +67,18 @@ def run(args: argparse.Namespace) -> None:
     print("  (--split test is for the figure that you report: it is read once)")
 
 
+def _draw(result: TrainResult) -> None:
+    """The curves as pictures, beside the table of them."""
+    from hashret.evaluation.plots import curves, save
+
+    for plot in curves(result.curves).plots:
+        save(plot, result.out / f"{plot.title.lower().replace(' ', '-').replace('@', '')}.png")
+
+
 def _sweep(args: argparse.Namespace, config: RunConfig, dataset: Dataset) -> None:
     from hashret.training.sweep import sweep
 
-    for point, _ in sweep(config, args.sweep, dataset, out=args.out, cache_dir=args.cache, device=args.device):
+    for point, result in sweep(config, args.sweep, dataset, out=args.out, cache_dir=args.cache, device=args.device):
+        _draw(result)
         print(f"done: {', '.join(f'{key}={value}' for key, value in point)}")
     print((args.out / "sweep.md").read_text(encoding="utf-8"), end="")

@@ -14,7 +14,7 @@ import logging
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -173,6 +173,7 @@ def _train(
             "training": sum(row["seconds"] for row in trainer.curves),
             "this_call": time.perf_counter() - begun,
         },
+        "pairs_per_second": _throughput(config, trainer.curves),
         "environment": {**environment(where), "precision": config.precision},
     }
     write_whole(run_dir / "figures.json", json.dumps(figures, indent=1) + "\n")
@@ -186,6 +187,16 @@ def _train(
         curves=tuple(trainer.curves),
         figures=figures,
     )
+
+
+def _throughput(config: RunConfig, curves: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Pairs that a second of training went through, by stage."""
+    found = {}
+    for stage in config.stages:
+        rows = [row for row in curves if row["stage"] == stage.name]
+        if rows:
+            found[stage.name] = rows[-1]["steps"] * stage.batch_size / sum(row["seconds"] for row in rows)
+    return found
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -241,6 +252,7 @@ def _open_run(
         "data": identity_of(dataset),
         "precision": precision_of(config, where),
         "teacher": None if config.teacher is None else read_facts(config.teacher)["fingerprint"],
+        "environment": environment(where),  # now, so that also a run that fails says what it ran on
     }
     known = run_dir / "checkpoints" / "run.json"
     if known.is_file() and checkpoint.exists(run_dir / "checkpoints" / "last"):
@@ -288,11 +300,13 @@ def _begun_with(
 
 
 def _git_revision() -> str | None:
+    """Of hashret's own checkout; None where it was installed otherwise, maybe below somebody else's."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, check=False, cwd=Path(__file__).parent
-        )
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, cwd=root)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import hashret
 from hashret.codes import pack
 from hashret.config import build
 from hashret.data import Dataset, Record, load_splits
@@ -54,7 +56,15 @@ def test_a_run_leaves_a_model_and_says_how_it_came_to_be(picture_set, tmp_path):
     assert figures["fingerprint"] == result.model.fingerprint
     assert figures["selection"]["value"] == result.value
     assert set(figures["validation"]["codes"]) == {"16", "32"}
-    assert figures["environment"]["packages"]["torch"]
+    begun = json.loads((tmp_path / "run" / "checkpoints" / "run.json").read_text())["environment"]
+    assert begun == {name: figures["environment"][name] for name in begun} and begun["packages"]["torch"]
+    checkout = Path(hashret.__file__).parents[1]
+    asked = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=checkout, capture_output=True, text=True)
+    own = (checkout / ".git").exists() and asked.returncode == 0
+    assert begun["git"].split("-")[0] == asked.stdout.strip() if own else begun["git"] is None
+    (last,) = (row for row in result.curves if row["epoch"] == len(result.curves))
+    seconds = sum(row["seconds"] for row in result.curves)
+    assert figures["pairs_per_second"] == {last["stage"]: pytest.approx(last["steps"] * 20 / seconds)}
     chance = figures["validation"]["codes"]["32"]["chance"]["rSum"]
     assert figures["validation"]["codes"]["32"]["rSum"] > 1.5 * chance
     bare = Dataset("squares", tuple(replace(record, split=None) for record in picture_set))
