@@ -1,13 +1,14 @@
 """Salvage: what is intact of a damaged collection, copied into a new one.
 
 Takes blocks of codes whose checksum is right and items whose checksum is right, and reads around what SQLite cannot
-read. Never writes to the damaged collection.
+read; where only SQLite's header is wrong, from a copy with the right one. Never writes to the damaged collection.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
@@ -20,6 +21,8 @@ from hashret.collection import _create, _write
 from hashret.collection._catalogue import Catalogue
 from hashret.collection._check import Id, Ids, checksum
 from hashret.collection._codes_file import HEADER_BYTES, file_name, parse_header, rows_of_a_block
+from hashret.collection._database import NAME
+from hashret.collection._mend import mended
 from hashret.collection._runs import Rows, Runs
 from hashret.collection.results import Salvaged
 from hashret.errors import CorruptError, InputError, StorageError
@@ -56,8 +59,9 @@ def salvage(path: Path, out: Path) -> Salvaged:
     """Copy what is intact; arguments and errors as in ``Collection.salvage``."""
     from hashret.collection.collection import Collection
 
-    catalogue, loss = Catalogue(path), _Loss()
-    try:
+    loss = _Loss()
+    with mended(path, out) as place, closing(Catalogue(place)) as catalogue:
+        catalogue.path = path / NAME  # for what is said of it
         catalogue.read_leniently()
         with catalogue.reading():
             about = _about(catalogue, path, loss.problems)
@@ -67,8 +71,6 @@ def salvage(path: Path, out: Path) -> Salvaged:
             items = _items(catalogue, loss.problems)
             runs = _runs(catalogue, loss.problems)
             dead = _dead(catalogue, loss.problems)
-    finally:
-        catalogue.close()
     facts = {"fingerprint": about.fingerprint, "model": about.model, "credits": about.credits}
     with Collection.create(out, about.n_bits, **facts) as target:
         for rows, ids, texts in _pieces(items, runs, dead, good, loss):
