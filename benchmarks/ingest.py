@@ -47,8 +47,9 @@ opened = time.perf_counter()
 rss = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 length = len(collection)
 import numpy as np
+begun = time.perf_counter()
 collection.search(np.zeros((1, collection.n_bits // 8), np.uint8), k=10)
-print(opened - imported, rss, time.process_time())
+print(opened - imported, rss, time.process_time(), time.perf_counter() - begun)
 """
 
 
@@ -197,14 +198,22 @@ def _large(place: Path, count: int, repeats: int) -> None:
     packed = count * N_BITS // 8
     _line("  size / (packed codes + 8 bytes an id)", f"{_size(path) / (packed + 8 * count):.3f}", "", "<= 1.1")
     _line("  size / packed codes", f"{_size(path) / packed:.3f}")
-    runs = [
-        subprocess.run([sys.executable, "-c", _COLD, str(path)], check=True, capture_output=True, text=True).stdout
-        for _ in range(repeats)
-    ]
-    opened = statistics.median(float(run.split()[0]) for run in runs)
-    resident = max(int(run.split()[1]) for run in runs)
-    _line(f"open {count:,}", f"{opened * 1e3:.1f} ms", "", "<= 50 ms")
+    _opening(path, f"open {count:,}", repeats)
+    dead = np.random.default_rng(4).permutation(count)[: count // 5]
+    with Collection.open(path, mode="w") as collection:
+        for part in np.array_split(dead, 20):
+            collection.delete(part)
+    _opening(path, f"open {count:,}, {len(dead):,} of them deleted", repeats)
+
+
+def _opening(path: Path, what: str, repeats: int) -> None:
+    command = [sys.executable, "-c", _COLD, str(path)]
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() for _ in range(repeats)]
+    opened, searched = (statistics.median(float(run[at]) for run in runs) for at in (0, 3))
+    resident = max(int(run[1]) for run in runs)
+    _line(what, f"{opened * 1e3:.1f} ms", "", "<= 50 ms")
     _line("  resident memory, not searched", f"{resident / 1e6:.0f} MB", "", "<= 100 MB")
+    _line("  first search in a new process", f"{searched * 1e3:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hashret.collection._check import Id, checksum, checksums
+from hashret.collection._check import Id, checksum, checksums, hex_checksum
 from hashret.collection._database import APPLICATION_ID, NAME, VERSION, Database
 from hashret.collection._where import Condition, field_sql
 from hashret.errors import InputError
@@ -115,7 +115,7 @@ class Catalogue(Database):
         """The rows that died after the entry ``after``, and the number of the last entry."""
         parts, last = [], after
         for seq, blob, crc in self.query("SELECT seq, rows, crc FROM tombstones WHERE seq > ? ORDER BY seq", (after,)):
-            if not isinstance(blob, bytes) or len(blob) % 8 or crc != checksum(blob.hex()):
+            if not isinstance(blob, bytes) or len(blob) % 8 or crc != hex_checksum(blob):
                 raise self.damaged(f"its list of dead rows is damaged at entry {seq}")
             parts.append(np.frombuffer(blob, "<i8"))
             last = seq
@@ -229,7 +229,7 @@ class Catalogue(Database):
     def bury(self, rows: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> None:
         """Record ``rows`` as dead, and remove those of them that are items."""
         blob = rows.astype("<i8").tobytes()
-        self._connection.execute("INSERT INTO tombstones (rows, crc) VALUES (?, ?)", (blob, checksum(blob.hex())))
+        self._connection.execute("INSERT INTO tombstones (rows, crc) VALUES (?, ?)", (blob, hex_checksum(blob)))
         for start in range(0, len(items), _CHUNK):
             text = json.dumps(np.sort(items)[start : start + _CHUNK].tolist())
             self._connection.execute("DELETE FROM items WHERE row IN (SELECT value FROM json_each(?))", (text,))

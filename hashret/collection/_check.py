@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import operator
 import re
+from binascii import hexlify
 from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any
@@ -25,6 +26,7 @@ Id = str | int
 Ids = npt.NDArray[np.int64] | list[Id]
 """Integers only: an array. Anything else: a list."""
 
+_HEX_BYTES = 1 << 20
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -143,6 +145,14 @@ def checksums(ids: Sequence[Id], texts: Sequence[str | None]) -> list[int]:
         (crc32(f"{letters[type(id)]}{id}\0{'n' if text is None else 's' + text}".encode()) ^ 0x80000000) - 0x80000000
         for id, text in zip(ids, texts)
     ]
+
+
+def hex_checksum(data: bytes) -> int:
+    """``checksum(data.hex())``, twice as fast and without the text, which has the size of two copies."""
+    crc = crc32(b"s")
+    for start in range(0, len(data), _HEX_BYTES):
+        crc = crc32(hexlify(data[start : start + _HEX_BYTES]), crc)
+    return (crc ^ 0x80000000) - 0x80000000
 
 
 def integer_checksums(ids: npt.NDArray[np.int64]) -> list[int]:

@@ -122,8 +122,9 @@ class Session:
         """
         if self._pinned:
             self._check_usable()
-            self.view.check()
-            yield self.view
+            with self._unchanged():
+                self.view.check()
+                yield self.view
             return
         other = self.snapshot()
         try:

@@ -43,6 +43,8 @@ class View:
         self._file: CodesFile | None = None
         self._index: FlatIndex | None = None  # made by the first search
         self._live: npt.NDArray[np.bool_] | None = None  # made by the first tombstone; may be longer than the rows
+        self._buried = (0, 0, _NOTHING)  # in it: up to which entry, how many rows, and all that died in which state
+        self._burying = threading.RLock()  # of threads that read the pinned state, one of them in pieces
         self.lock = threading.RLock()  # of who reads a snapshot in pieces, and who moves it on
         self._forget()
 
@@ -94,8 +96,16 @@ class View:
 
     @property
     def mask(self) -> npt.NDArray[np.bool_] | None:
-        """(n_rows,) True where a row lives; None where all do."""
-        return None if self._live is None else self._live[: self.state.n_rows]
+        """(n_rows,) True where a row lives; None where all do. Reads what has died since it was last needed: to open a
+        collection takes no time for what was ever deleted.
+
+        Raises:
+            CorruptError: the dead rows cannot be known.
+        """
+        with self._burying:
+            if self._buried[2] != self.state:
+                self._bury()
+            return None if self._live is None else self._live[: self.state.n_rows]
 
     def matching(self, condition: Condition) -> npt.NDArray[np.bool_]:
         """(n_rows,) True where a row lives and its metadata match."""
@@ -103,8 +113,9 @@ class View:
         matches = np.zeros(self.state.n_rows, bool)
         if empty:
             self.runs.fill(matches)
-            if self.mask is not None:
-                matches &= self.mask
+            live = self.mask
+            if live is not None:
+                matches &= live
         matches[self._checked(rows)] = True
         return matches
 
@@ -191,14 +202,15 @@ class View:
     def _window(self, first: int, stop: int) -> tuple[Rows, list[Id], list[str | None]]:
         rows = np.arange(first, stop)
         run_ids, held = self.runs.ids_of(rows)
-        if self._live is not None:
-            held &= self._live[first:stop]
+        live = self.mask
+        if live is not None:
+            held &= live[first:stop]
         entries: dict[int, tuple[Id, str | None]] = {
             row: (id, None) for row, id in zip(rows[held].tolist(), run_ids[held].tolist())
         }
         entries.update((row, (id, text)) for row, id, text in self.catalogue.items_between(first, stop))
-        live = sorted(entries)
-        return np.array(live, np.int64), [entries[r][0] for r in live], [entries[r][1] for r in live]
+        order = sorted(entries)
+        return np.array(order, np.int64), [entries[r][0] for r in order], [entries[r][1] for r in order]
 
     def _checked(self, rows: Rows) -> Rows:
         if len(rows) and not (int(rows.min()) >= -1 and int(rows.max()) < self.state.n_rows):
@@ -206,16 +218,17 @@ class View:
         return rows
 
     def _alive(self, rows: Rows) -> Rows:
-        if self._live is None or not len(rows):
+        if not len(rows) or int(rows.max()) < 0:
             return rows
-        return np.where((rows >= 0) & self._live[np.maximum(rows, 0)], rows, -1)
+        live = self.mask
+        return rows if live is None else np.where((rows >= 0) & live[np.maximum(rows, 0)], rows, -1)
 
     def _forget(self) -> None:
         self.codes = np.empty((0, 0), np.uint8)
         self.runs = Runs(np.zeros((0, 3), np.int64))
         self._index = None
         self._live = None
-        self._last_tombstone = 0
+        self._buried = (0, 0, _NOTHING)
 
     def _open_file(self, generation: int) -> None:
         path = self._directory / file_name(generation)
@@ -239,17 +252,26 @@ class View:
             if (tail[:, :2] < 0).any() or int((tail[:, 0] + tail[:, 1]).max()) > n_rows:
                 raise self.catalogue.damaged("a run lies outside the committed rows")
             self.runs = self.runs.replaced_from(self.runs.last_row, tail)
-        self._last_tombstone, dead = self.catalogue.tombstones(self._last_tombstone)
-        if len(dead) and not (int(dead.min()) >= 0 and int(dead.max()) < n_rows):
+
+    def _bury(self) -> None:
+        """Bring the mask up to the state; done again from its beginning where it was interrupted."""
+        state, (last, count, _) = self.state, self._buried
+        last, dead = self.catalogue.tombstones(last)
+        count += len(dead)
+        if len(dead) and not (int(dead.min()) >= 0 and int(dead.max()) < state.n_rows):
             raise self.catalogue.damaged("a dead row lies outside the committed rows")
-        if self._live is not None and n_rows > len(self._live):
-            grown = np.ones(max(n_rows, len(self._live) * 5 // 4), bool)
-            grown[: len(self._live)] = self._live
-            self._live = grown
-        if len(dead):
-            if self._live is None:
-                self._live = np.ones(n_rows, bool)
-            self._live[dead] = False
+        if count != state.n_rows - state.n_live:
+            raise self.catalogue.damaged(f"it lists {count} dead rows and counts {state.n_rows - state.n_live}")
+        live = self._live
+        if live is None and count:
+            live = np.ones(state.n_rows, bool)
+        elif live is not None and state.n_rows > len(live):
+            grown = np.ones(max(state.n_rows, len(live) * 5 // 4), bool)
+            grown[: len(live)] = live
+            live = grown
+        if live is not None:
+            live[dead] = False
+        self._live, self._buried = live, (last, count, state)
 
 
 def check_header(catalogue: Catalogue, file: CodesFile, generation: int) -> None:

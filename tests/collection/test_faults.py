@@ -170,8 +170,9 @@ def test_a_read_only_disk(path, codes, tmp_path):
                     writer.delete(ids)
                 assert len(reader) == len(list(reader)) == count and ids[0] not in reader
                 assert ids[0] not in reader.search(codes(1), k=100).ids[0]
-            with pytest.raises(StorageError, match="was changed while it was read"):
-                len(fixed)
+            for use in (len, lambda fixed: next(iter(fixed))):
+                with pytest.raises(StorageError, match="was changed while it was read"):
+                    use(fixed)
             assert fixed.refresh() and len(fixed) == 98
             fixed.close()
             with Collection.open(path, mode="w") as writer:
