@@ -56,45 +56,51 @@ def write_tables(
     systems = [line for row in rows for line in _lines(cells, row)]
     at_one = {cell: found for cell, found in cells.items() if (cell.n_bits, cell.seed) == (n_bits, seed)}
     claims = [claim for system in dict.fromkeys(row.system for row in rows) for claim in _claims(at_one, runs, system)]
-    hours = sum(found["seconds"]["features"] + found["seconds"]["training"] for found in cells.values()) / 3600
-    write_figures(
-        out,
-        {"systems": systems, "claims": claims, "scale of epochs": scale, "missing": missing, "hours": hours},
-        command=command_given(),
-    )
-    lines = [
+    seconds = (found["seconds"] for found in cells.values())
+    figures = {
+        "data": data,
+        "systems": systems,
+        "claims": claims,
+        "scale of epochs": scale,
+        "runs": len(cells),
+        "missing": missing,
+        "hours": sum(each["features"] + each["training"] for each in seconds) / 3600,
+    }
+    write_figures(out, figures, command=command_given())
+    write_whole(out.with_suffix(".md"), "\n".join(_page(figures, command_given(), out.parent)) + "\n")
+
+
+def _page(figures: Mapping[str, Any], command: str, folder: Path) -> Iterator[str]:
+    """The lines of the page that says what the JSON file does; ``folder`` may hold what other methods make of it."""
+    done, missing, scale = figures["runs"], figures["missing"], figures["scale of epochs"]
+    hours = figures["hours"]  # None: of lines that several calls have made
+    less = f", {scale:g} of the epochs" if scale != 1 else ""
+    took = f" Features and training of the {done} runs took {hours:.1f} hours, one after the other." if hours else ""
+    gaps = f" {missing} of {missing + done} runs are not finished, and their lines are missing." if missing else ""
+    yield from (
         "# Systems on equal pairs",
         "",
-        f"{data}, test read once; codes against codes, tie-aware; frozen EfficientNet-lite0 at 224 pixels "
+        f"{figures['data']}, test read once; codes against codes, tie-aware; frozen EfficientNet-lite0 at 224 pixels "
         "+ MiniLM (rows with another pair or larger pictures say so). Chosen on validation. Written by "
-        f"`{command_given()}`"
-        + (f", {scale:g} of the epochs." if scale != 1 else ".")
-        + (
-            f" {missing} of {missing + len(cells)} runs are not finished, and their lines are missing."
-            if missing
-            else ""
-        ),
+        f"`{command}`{less}.{gaps}",
         "",
         "| system | bits | bytes | i2t R@1 / 5 / 10 | t2i R@1 / 5 / 10 | rSum | relaxed query | float | s | seeds |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        *map(_system_line, systems),
+        *map(_system_line, figures["systems"]),
         "",
         "| system | claim | with | without | difference [95 %] | verdict |",
         "|---|---|---|---|---|---|",
-        *map(_claim_line, claims),
+        *map(_claim_line, figures["claims"]),
         "",
         "s: seconds of training steps from cached features (validation is not counted), whatever else ran beside it. "
-        "Claims are tested on each configuration as it stands. "
-        "Differences are of rSum (of the probe's accuracy in percent for "
-        "invariance, where lower is better); the interval is a paired bootstrap over test queries, one seed. "
-        "Shown: above 0. Contrary: below. Else not shown. A probe has no interval. "
+        "Claims are tested on each configuration as it stands. Differences are of rSum (of the probe's accuracy in "
+        "percent for invariance, where lower is better); the interval is a paired bootstrap over test queries, one "
+        "seed. Shown: above 0. Contrary: below. Else not shown. A probe has no interval. "
         "A re-ranker is given the first items by codes, and compared with the cosine of their float vectors, which it "
         "starts from; it takes items at one distance by row, so that these figures differ a little from the tie-aware "
-        "rSum above. "
-        f"Features and training of the {len(cells)} runs took {hours:.1f} hours, one after the other.",
-        *_methods(out.with_name(f"quality-{data}.json")),
-    ]
-    write_whole(out.with_suffix(".md"), "\n".join(lines) + "\n")
+        f"rSum above.{took}",
+    )
+    yield from _methods(folder / f"quality-{figures['data']}.json")
 
 
 def _lines(cells: Cells, row: Row) -> Iterator[dict[str, Any]]:
@@ -187,7 +193,10 @@ def _methods(quality: Path) -> Iterator[str]:
                 found.setdefault(cell["method"], {}).setdefault(int(n_bits), []).append(figures["codes"]["rSum"])
     lengths = sorted({n_bits for known in found.values() for n_bits in known})
     yield ""
-    yield f"Other methods on the pooled features of the frozen pair, rSum of codes, from {quality.stem}.md:"
+    yield (
+        f"Other methods on the pooled features of the frozen pair at 224 pixels, rSum of codes, from {quality.stem}.md "
+        "(feature-hasher is the preset's head and loss for features of one's own):"
+    )
     yield ""
     yield "| method | " + " | ".join(f"{n_bits} bits" for n_bits in lengths) + " |"
     yield "|---" * (1 + len(lengths)) + "|"
