@@ -57,6 +57,20 @@ def test_reversal_gives_the_towers_the_opposite_of_the_classifiers_wish(batch, l
     torch.testing.assert_close(gradient, -0.5 * torch.autograd.grad(honest, logits[0])[0])
 
 
+@pytest.mark.parametrize("space", ["relaxed", "float"])
+def test_alternating_mode_gives_the_towers_lambda_times_the_flipped_loss(batch, logits, space):
+    """dL/dx = λ/(2B) · (D - y)·∇D's logit with the flipped label y; the sigmoid's slope is worked out by hand."""
+    loss = adversary(mode="alternate", ramp=True, space=space)
+    got = torch.autograd.grad(loss(batch(*logits), progress=0.3), logits)
+    scale = 0.5 * (2 / (1 + math.exp(-3)) - 1)
+    for x, gradient, flipped in zip(logits, got, (0, 1)):
+        codes = torch.tanh(x) if space == "relaxed" else x / x.norm(dim=1, keepdim=True)
+        scores = loss.classifier(codes)
+        slope = (1 / (1 + torch.exp(-scores)) - flipped).detach() / 10
+        torch.testing.assert_close(gradient, scale * torch.autograd.grad(scores, x, slope)[0])
+        assert gradient.abs().max() > 0
+
+
 def test_alternating_mode_keeps_both_players_apart(batch, logits):
     loss = adversary(mode="alternate", top=0.0)
     gradient = torch.autograd.grad(loss(batch(*logits)), logits[0])[0]

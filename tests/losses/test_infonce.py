@@ -127,13 +127,6 @@ def test_a_doubted_pair_pulls_by_its_target(batch, logits, kind):
     assert sure.item() == pytest.approx(loss(batch(*logits)).item())
 
 
-def test_gradients_are_right_where_the_loss_is_smooth(batch, logits):
-    group = torch.tensor([0, 1, 2, 1, 4])
-    for between in (["float", "float"], ["relaxed", "relaxed"]):
-        loss = build_loss("infonce", {"between": between, "temperature": 0.5}, dims=DIMS)
-        assert torch.autograd.gradcheck(lambda a, b, loss=loss: loss(batch(a, b, group=group)), logits)
-
-
 def test_a_code_has_the_gradient_of_tanh(batch, logits):
     """Straight through: dL/dlogits = dL/dcode · (1 - tanh²)."""
     image, text = logits
