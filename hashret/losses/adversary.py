@@ -44,7 +44,10 @@ def ramp(progress: float, *, top: float) -> float:
 
 
 class ModalityHead(nn.Module):
-    """Classifier (B, n_bits) → (B,) logit of "this is an image": n_bits → 512 → 256 → 1, LeakyReLU, dropout 0.2."""
+    """Classifier (B, n_bits) → (B,) logit of "this is an image": n_bits → 512 → 256 → 1, LeakyReLU, dropout 0.2.
+
+    *Source:* the modality classifier of Wang et al. (ACMR), ACM MM 2017; the sizes are ours.
+    """
 
     def __init__(self, n_bits: int, *, hidden: int = 512, dropout: float = 0.2) -> None:
         super().__init__()

@@ -38,6 +38,8 @@ class Centre(Plain):
     """(x - mean) / ‖x - mean‖, with the mean of the training set.
 
     The mean of pretrained features carries most of the gap between two modalities and none of their content.
+
+    *Source:* Liang et al., Mind the gap, NeurIPS 2022, which measure the gap as the difference of the means.
     """
 
     mean: Tensor

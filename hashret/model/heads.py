@@ -17,7 +17,11 @@ HEADS = Registry(
 
 
 class LinearHead(nn.Module):
-    """W x + b, normalised by running statistics where ``batch_norm`` is set."""
+    """W x + b, normalised by running statistics where ``batch_norm`` is set.
+
+    *Source:* the hash layer of Cao et al. (HashNet), ICCV 2017, before its tanh; batch norm behind it: Hoe et al.
+    (OrthoHash), NeurIPS 2021.
+    """
 
     reads: ClassVar[tuple[str, ...] | None] = ("batch_norm",)
 
@@ -35,6 +39,8 @@ class ResidualHead(LinearHead):
     """W x + b + MLP(x), MLP = dropout → D → hidden → GELU → dropout → n_bits.
 
     With ``own`` the first bits have an MLP of their own, and the others another.
+
+    *Source:* a residual block with a linear shortcut, He et al., CVPR 2016, eq. 2; the MLP and ``own`` are ours.
     """
 
     reads = None

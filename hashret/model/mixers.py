@@ -17,7 +17,10 @@ from hashret.model.lengths import by_length
 class SelfMixer(nn.Module):
     """A pre-norm transformer encoder over tokens; a token that is masked out is never looked at.
 
-    *Source:* Messina et al. (TERN), ICPR 2020, fig. 2 (per modality, and shared between them).
+    In each layer x ← x + Attention(LN(x), LN(x)), x ← x + W₂ GELU(W₁ LN(x) + b₁) + b₂; after the last, x ← LN(x).
+
+    *Source:* Messina et al. (TERN), ICPR 2020, fig. 2 (per modality, and shared between them); norms before instead of
+    after: Xiong et al., On layer normalization in the transformer architecture, ICML 2020.
     """
 
     def __init__(self, config: MixerConfig, *, width: int) -> None:

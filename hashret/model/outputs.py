@@ -43,7 +43,10 @@ class TowerOutput:
         return torch.tanh(self.beta * self.logits)
 
     def float_(self, n_bits: int | None = None) -> Tensor:
-        """(B, n_bits) unit vectors: the logits, cut to a prefix and l2-normalised."""
+        """(B, n_bits) unit vectors: the logits z, cut to a prefix and l2-normalised, z[:n] / ‖z[:n]‖.
+
+        *Source:* Faghri et al. (VSE++), BMVC 2018, sec. 2.1; prefixes: Kusupati et al., NeurIPS 2022, eq. 1.
+        """
         return functional.normalize(self.logits[:, :n_bits], dim=1)
 
     def code(self, n_bits: int | None = None) -> Tensor:

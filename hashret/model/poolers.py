@@ -39,14 +39,20 @@ class Pooler(nn.Module):
 
 
 class FirstPooler(Pooler):
-    """The first token (CLS)."""
+    """The first token, x_1 (CLS).
+
+    *Source:* Devlin et al. (BERT), NAACL 2019, sec. 3; of pictures: Dosovitskiy et al. (ViT), ICLR 2021, sec. 3.1.
+    """
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         return tokens[:, 0]
 
 
 class MeanPooler(Pooler):
-    """The mean of the tokens."""
+    """The mean of the tokens, 1/N Σ_n x_n.
+
+    *Source:* Reimers & Gurevych (Sentence-BERT), EMNLP 2019, sec. 3 (MEAN).
+    """
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         weight = mask.unsqueeze(-1).to(tokens.dtype)
@@ -54,14 +60,20 @@ class MeanPooler(Pooler):
 
 
 class MaxPooler(Pooler):
-    """The largest value of each dimension."""
+    """The largest value of each dimension, max_n x_nd.
+
+    *Source:* Reimers & Gurevych (Sentence-BERT), EMNLP 2019, sec. 3 (MAX).
+    """
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         return tokens.masked_fill(~mask.unsqueeze(-1), float("-inf")).amax(1)
 
 
 class FirstMeanPooler(Pooler):
-    """The first token beside the mean of the others: (B, 2D)."""
+    """The first token beside the mean of the others: (B, 2D), [x_1; 1/(N-1) Σ_{n>1} x_n].
+
+    *Source:* Oquab et al. (DINOv2), TMLR 2024, the features of its linear probes.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__(2 * width)

@@ -105,8 +105,9 @@ def fit_beta(losses: np.ndarray, *, iterations: int = 10) -> Mixture:
 def fit_gauss(losses: np.ndarray, *, iterations: int = 10) -> Mixture:
     """Fit two Gaussian densities to (n,) losses, scaled to 0…1, by EM.
 
-    Starts from the two halves that 2-means finds; 5e-4 is added to each variance. Equal losses give a mixture that is
-    not separated.
+    γ_ik = π_k N(ℓ_i; μ_k, v_k) / Σ_k; μ_k = Σ_i γ_ik ℓ_i / Σ_i γ_ik, v_k = Σ_i γ_ik (ℓ_i - μ_k)² / Σ_i γ_ik + 5e-4,
+    π_k = mean γ_·k. Starts from the two halves that 2-means finds, γ_ik 0 or 1. Equal losses give a mixture that is not
+    separated.
 
     Raises:
         TrainingError: fewer than 10 losses, or one that is not finite.

@@ -83,7 +83,7 @@ class Reranker(nn.Module):
         raise NotImplementedError
 
     def score(self, image: Projected, text: Projected) -> Tensor:
-        """(P,) logits of P row-aligned pairs of projected items: evidence + scale · cosine + bias."""
+        """(P,) logits of P row-aligned pairs of projected items: evidence + scale · cosine + bias (*Source:* own)."""
         cosine = (image.vector * text.vector).sum(dim=1)
         return (self._evidence(image, text) + self.scale * cosine + self.bias).float()
 

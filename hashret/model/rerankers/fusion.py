@@ -16,7 +16,10 @@ from hashret.model.rerankers.base import Projected, Reranker, silent
 class FusionBlock(nn.Module):
     """Words look at each other, then at the picture through a gate, then each is transformed (all pre-norm).
 
-    x ← x + SelfAttention(LN(x)), x ← CrossMixer(x, y), x ← x + FFN(LN(x))
+    x ← x + SelfAttention(LN(x)), x ← CrossMixer(x, y), x ← x + W₂ GELU(W₁ LN(x) + b₁) + b₂
+
+    *Source:* a layer of the fusion encoder of Li et al. (ALBEF), NeurIPS 2021, sec. 3.1; norms before instead of after:
+    Xiong et al., ICML 2020; the gate: see ``CrossMixer``.
     """
 
     def __init__(self, config: RerankerConfig) -> None:
