@@ -176,6 +176,25 @@ def test_info_tells_the_best_figure_as_it_was_measured(world, run_cli, tmp_path)
     assert best.removesuffix(" on validation").split()[1] in said
 
 
+def test_a_sweep_trains_every_combination_and_tells_what_came_out(world, run_cli, tmp_path):
+    def arguments(out: str, *sweeps: str) -> list[object]:
+        given = ("--set", "stages.heads.epochs=1", "--cache", world.folder / "cache")
+        axes = [part for axis in sweeps for part in ("--sweep", axis)]
+        return ["train", world.config, "--data", world.captions, "--out", tmp_path / out, *given, *axes]
+
+    code, out, _ = run_cli(*arguments("sweep", "seed=0,1", "n_bits=16"))
+    assert code == 0
+    assert out.splitlines()[:2] == ["done: seed=0, n_bits=16", "done: seed=1, n_bits=16"]
+    assert out.endswith((tmp_path / "sweep" / "sweep.md").read_text()) and out.endswith("| 2 |\n")
+    runs = [tmp_path / "sweep" / f"seed={seed},n_bits=16" for seed in (0, 1)]
+    models = [json.loads(run_cli("info", run / "model", "--json")[1]) for run in runs]
+    assert [model["n_bits"] for model in models] == [16, 16]
+    assert models[0]["fingerprint"] != models[1]["fingerprint"]
+    assert all("epochs: 1\n" in (run / "config.yaml").read_text() for run in runs)
+    code, _, err = run_cli(*arguments("wrong", "seed"))
+    assert code == 2 and "seed=0,1,2" in err and not (tmp_path / "wrong").exists()
+
+
 def test_info_of_codes_is_json(world, run_cli, tmp_path):
     np.save(tmp_path / "codes.npy", np.zeros((3, 2), np.uint8))
     code, out, _ = run_cli("info", tmp_path / "codes.npy", "--json")

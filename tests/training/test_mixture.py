@@ -61,6 +61,40 @@ def test_one_step_of_em_by_hand():
     assert np.array(mixture.parameters) == pytest.approx(np.stack([alpha, alpha * (1 - mean) / mean], axis=1))
 
 
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6])
+def test_em_recovers_a_gaussian_mixture(share):
+    rng = np.random.default_rng(1)
+    noisy = rng.random(4000) < share
+    losses = np.where(noisy, rng.normal(3.0, 0.5, 4000), rng.normal(1.0, 0.3, 4000))
+    mixture = fit_gauss(losses, iterations=50)
+    low, high = mixture.span
+    assert mixture.span == (losses.min(), losses.max()) and mixture.separated
+    assert mixture.weights == pytest.approx((1 - share, share), abs=0.02)
+    for (mean, variance), (true, deviation) in zip(mixture.parameters, ((1.0, 0.3), (3.0, 0.5))):
+        assert low + mean * (high - low) == pytest.approx(true, abs=0.05)
+        assert (variance - 5e-4) ** 0.5 * (high - low) == pytest.approx(deviation, rel=0.1)
+
+
+def test_two_steps_of_gaussian_em_by_hand():
+    """The first from the halves of 2-means, the second from the densities that it gave."""
+    losses = np.array([0.0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.45, 0.6, 0.9, 1.0])
+    x = np.clip(losses, 1e-4, 1 - 1e-4)
+    # 2-means begins at 0.5: the means 0.193 and 0.833 lie around 0.513, which changes no half
+    gamma = np.stack([x < 0.513, x > 0.513]).astype(float)
+    for _ in range(2):
+        weights = gamma.mean(1)
+        mean = gamma @ x / gamma.sum(1)
+        variance = [(g * (x - m) ** 2).sum() / g.sum() + 5e-4 for g, m in zip(gamma, mean)]
+        density = np.stack([w * stats.norm.pdf(x, m, v**0.5) for w, m, v in zip(weights, mean, variance)])
+        gamma = density / density.sum(0)
+    assert 0.01 < gamma[1, 6] < 0.99  # between the halves, and so shared
+    mixture = fit_gauss(losses, iterations=2)
+    assert mixture.weights == pytest.approx(weights)
+    assert mixture.means == pytest.approx(mean)
+    assert np.array(mixture.parameters) == pytest.approx(np.stack([mean, variance], axis=1))
+    assert mixture.posterior(losses[6:7])[0] == pytest.approx(gamma[1, 6])
+
+
 @given(
     st.sampled_from(["beta", "gauss"]),
     st.lists(st.floats(0.2, 30), min_size=4, max_size=4),
