@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -143,3 +144,19 @@ def test_every_configuration_is_valid(path):
     from hashret.training import read_config
 
     assert read_config(path).name == path.stem
+
+
+def test_no_code_knows_a_system_by_its_name():
+    """A system is its configuration alone: nothing else may happen because a run is called so."""
+    systems = {path.stem for path in (ROOT.parent / "configs").glob("*.yaml")}
+    also = {"hashret", "emoji"}  # names of the package and of a data set too: they may be said, but not compared
+    assert len(systems) > 9 and also < systems
+    quoted = re.compile(rf"""["']({"|".join(systems)})["']""")
+    for path in ROOT.rglob("*.py"):
+        if not quoted.search(text := path.read_text(encoding="utf-8")):
+            continue
+        nodes = list(ast.walk(ast.parse(text)))
+        compared = [part for node in nodes if isinstance(node, ast.Compare | ast.MatchValue) for part in ast.walk(node)]
+        for among, forbidden in ((nodes, systems - also), (compared, also)):
+            said = {str(node.value) for node in among if isinstance(node, ast.Constant)} & forbidden
+            assert not said, f"{path} names {said}: let the configuration say what is to happen"
