@@ -41,6 +41,7 @@ def test_square_difference_from_a_teacher(batch, logits):
 
 def test_features_are_compared_inside_a_modality(batch, logits):
     """Pair by pair; the prefixes of a code have to keep the same distances."""
+    torch.manual_seed(0)
     sides = [TowerOutput(logits=x.detach(), pooled=torch.randn(5, width).double()) for x, width in zip(logits, (3, 11))]
     outputs = BatchOutputs(*sides, group=torch.arange(5))
     options = {"teacher": "features", "match": "square", "lengths": [3, 8]}

@@ -28,12 +28,12 @@ def randn(*shape: int, seed: int = 1) -> Tensor:
 
 
 def in_double(part: nn.Module) -> nn.Module:
-    """A part in training whose every parameter says something."""
+    """A part in training whose every parameter is drawn, whatever was drawn before."""
     generator = torch.Generator().manual_seed(2)
     part = part.double().train()
     with torch.no_grad():
         for parameter in part.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+            parameter.copy_(0.6 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     return part
 
 
