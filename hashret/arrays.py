@@ -6,12 +6,17 @@ Refuses what cannot be meant with a sentence that says where and why. Knows nump
 from __future__ import annotations
 
 from numbers import Real
+from tokenize import TokenError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hashret.errors import DataError
+
+NO_ARRAY = (OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError, TokenError, BadZipFile)
+"""What ``numpy.load`` raises for a file that is none of its own, is damaged, or claims to be larger than any memory."""
 
 _KINDS = {"b": "numbers", "i": "numbers", "u": "numbers", "f": "numbers", "U": "words", "S": "bytes"}
 

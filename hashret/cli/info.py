@@ -114,13 +114,13 @@ def _run(path: Path) -> dict[str, Any]:
 
 
 def _codes(path: Path) -> dict[str, Any]:
-    from zipfile import BadZipFile
-
     import numpy as np
+
+    from hashret.arrays import NO_ARRAY
 
     try:
         codes = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
+    except NO_ARRAY as error:
         raise CorruptError(f"{str(path)!r} is no .npy file of codes: {error}") from error
     if not isinstance(codes, np.ndarray):  # numpy goes by what is in a file, and not by its name
         codes.close()

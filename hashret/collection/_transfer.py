@@ -7,6 +7,8 @@
     .parquet  id (int64 or string; JSON where both kinds occur), code (binary), metadata (JSON or null); under the key
               "hashret" of the schema's metadata a JSON object: n_bits, ids (the kind), next_id, fingerprint
 
+.npz and .parquet have checksums (of each array, of each page), which are compared on reading; .npy has none.
+
 Codes of another model than the collection's are refused, where both name theirs. ``next_id`` keeps the automatic ids
 of deleted items from being given again.
 A file is written beside its name and renamed, so that it is whole or absent.
@@ -16,7 +18,6 @@ from __future__ import annotations
 
 import json
 import operator
-import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ import numpy.typing as npt
 
 from hashret._files import whole_file
 from hashret._lazy import require
+from hashret.arrays import NO_ARRAY
 from hashret.codes import Codes, bytes_for
 from hashret.collection import _write
 from hashret.collection._check import Id
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 _BATCH = 50_000  # rows of Parquet at a time
 # what a file from elsewhere may lead to: parts that are missing or of another type, a number without an end, JSON of
 # 1,000 brackets (RecursionError, as an archive with a password, is a RuntimeError)
-_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RuntimeError, OSError)
+_UNREADABLE = (*NO_ARRAY, KeyError, AttributeError, RuntimeError)
 
 
 class _Stored(NamedTuple):
@@ -131,7 +133,7 @@ def _write_parquet(view: View, n_bits: int, file: BinaryIO) -> None:
         ],
         metadata={"hashret": json.dumps(about)},
     )
-    with parquet.ParquetWriter(file, schema) as writer:
+    with parquet.ParquetWriter(file, schema, write_page_checksum=True) as writer:
         for rows, ids, texts in view.everything():
             column = [json.dumps(id) for id in ids] if kind == "json" else ids
             codes = [code.tobytes() for code in view.codes[rows]]
@@ -141,7 +143,7 @@ def _write_parquet(view: View, n_bits: int, file: BinaryIO) -> None:
 def _read_npy(path: Path, n_bits: int) -> _Stored:
     try:
         codes = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except NO_ARRAY as error:
         raise InputError(f"{path} cannot be read as an array of codes: {error}") from error
     if not isinstance(codes, np.ndarray):
         raise InputError(f"{path} holds several arrays; call it .npz if export wrote it, or save the codes alone")
@@ -157,7 +159,7 @@ def _read_npz(path: Path, n_bits: int) -> _Stored:
         lines = _texts(arrays["metadata_json"]) if "metadata_json" in arrays else None
         fingerprint = str(arrays["fingerprint"]) if "fingerprint" in arrays else None
         next_id = operator.index(arrays.get("next_id", 0))
-    except (*_UNREADABLE, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (*_UNREADABLE, zlib.error) as error:
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
     _check_width(path, width, n_bits)
     if codes.ndim != 2 or (isinstance(ids, np.ndarray) and ids.ndim != 1):
@@ -176,7 +178,7 @@ def _read_parquet(path: Path, n_bits: int) -> _Stored:
     codes: list[Codes] = [np.zeros((0, n_bytes), np.uint8)]
     texts: list[str | None] = []
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             about = json.loads((file.schema_arrow.metadata or {}).get(b"hashret", b"{}"))
             _check_width(path, about.get("n_bits", n_bits), n_bits)
             for batch in file.iter_batches(_BATCH, columns=["id", "code", "metadata"]):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hashret.arrays import NO_ARRAY
 from hashret.encoders.base import Encoded, Encoder, EncoderConfig, masked_mean, pooled_vector, single
 from hashret.errors import ConfigError, DataError
 
@@ -93,7 +94,7 @@ class FeatureEncoder(Encoder):
         if isinstance(item, str | Path):
             try:
                 item = np.load(item, allow_pickle=False)
-            except (OSError, ValueError) as error:
+            except NO_ARRAY as error:
                 raise DataError(f"{str(item)!r} is no readable .npy file of features: {error}") from error
         try:
             array = np.asarray(item, dtype=np.float32)

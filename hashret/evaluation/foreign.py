@@ -13,13 +13,13 @@ Reads .npy files and never a pickle. Knows nothing of models or data sets.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hashret.arrays import NO_ARRAY
 from hashret.codes import Codes, bytes_for
 from hashret.errors import DataError
 from hashret.evaluation.coded import Coded
@@ -35,7 +35,7 @@ def read_array(path: str | Path, *, what: str) -> NDArray[Any]:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"there is no file {str(path)!r} with the {what}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except NO_ARRAY as error:
         raise DataError(
             f"the {what} in {str(path)!r} cannot be read ({error}); give one array of numbers that numpy.save wrote"
         ) from error

@@ -246,6 +246,17 @@ def test_parts_of_a_file_from_elsewhere_that_cannot_be_read_are_refused(path, tm
         assert len(collection) == 0
 
 
+@pytest.mark.parametrize("shape", ["(9999999999999, 2)", "((99999999, 2)"])
+def test_a_header_that_no_array_can_have_is_refused(path, tmp_path, codes, shape):
+    np.save(tmp_path / "x.npy", codes(99))
+    content = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(content.replace(b"(99, 2), }" + b" " * (len(shape) - 7), f"{shape}, }}".encode()))
+    with Collection.create(path, n_bits=16) as collection:
+        with pytest.raises(InputError, match="cannot be read as an array of codes"):
+            collection.import_from(tmp_path / "x.npy")
+        assert len(collection) == 0
+
+
 def test_one_long_id_does_not_make_the_others_long(path, tmp_path, codes):
     with Collection.create(path, n_bits=16) as collection:
         collection.add(codes(2000), ["x" * 5000, *(f"é{i}" for i in range(1999))])
