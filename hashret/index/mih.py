@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashret.codes import Codes, bytes_for
-from hashret.errors import CorruptError
+from hashret.errors import CodeError, CorruptError
 from hashret.index.asymmetric import AsymmetricHits, search_asymmetric
 from hashret.index.flat import FlatIndex
 from hashret.index.mih_tables import Tables, make_tables, open_payload, plan, to_payload
@@ -239,7 +239,12 @@ class MIHIndex:
         stored = read_index(path, mmap=mmap, kind=cls.kind)
         codes, tables = open_payload(stored)
         index = cls(stored.n_bits, backend=backend)
-        index._flat = FlatIndex.over(codes, n_bits=stored.n_bits, backend=backend)
+        try:
+            index._flat = FlatIndex.over(codes, n_bits=stored.n_bits, backend=backend)
+        except CodeError as error:
+            raise CorruptError(
+                f"the index file {str(path)!r} is damaged ({error}); build the index again from its codes and save it"
+            ) from error
         index._tables, index._stored = tables, stored
         return index
 

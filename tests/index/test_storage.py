@@ -217,43 +217,6 @@ def test_headers_that_lie(tmp_path, change, words):
         FlatIndex.open(header(tmp_path / "flat", **change))
 
 
-def mutate(path, seeds):
-    """Open mutants of a file, one a seed: each is refused, or holds what the file held."""
-    codes = saved(path, 9, 64)
-    content = path.read_bytes()
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        mutant = bytearray(content)
-        for _ in range(rng.integers(1, 5)):
-            at, width = int(rng.integers(0, len(mutant) + 1)), int(rng.integers(0, 12))
-            kind = rng.integers(4)
-            piece = rng.integers(0, 256, int(rng.integers(0, 12)), dtype=np.uint8).tobytes()
-            if kind == 0:  # other bytes, of the same length or not
-                mutant[at : at + width] = piece
-            elif kind == 1 and at < len(mutant):
-                mutant[at] ^= 1 << int(rng.integers(8))
-            elif kind == 2:
-                del mutant[at:]
-            else:  # a piece of the file in another place
-                mutant[at:at] = content[width : width + int(rng.integers(0, 40))]
-        path.write_bytes(mutant)
-        try:
-            index = FlatIndex.open(path, mmap=bool(seed % 2))
-            index.verify()
-        except StorageError:
-            continue
-        np.testing.assert_array_equal(index.codes, codes, err_msg=f"seed {seed}")
-
-
-def test_mutants_never_open_unnoticed(tmp_path):
-    mutate(tmp_path / "flat", range(400))
-
-
-@pytest.mark.slow
-def test_mutants_never_open_unnoticed_long(tmp_path):
-    mutate(tmp_path / "flat", range(100_000))
-
-
 def test_a_failed_save_leaves_the_old_file(tmp_path):
     saved(tmp_path / "flat", 10, 64)
     before = (tmp_path / "flat").read_bytes()
