@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import bitarray
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from hashret import kernels
 from hashret.errors import CodeError, InputError
+from hashret.index import AutoIndex, MIHIndex, auto, mih, mih_tables
 
 WIDTHS = (
     1,
@@ -210,7 +214,38 @@ def test_any_case(backend, truth, make_codes, data):
         same(found, truth.ranged(codes, queries, radius, mask=mask))
 
 
-def differ(backend, truth, make_codes, seeds):
+def scan(backend):
+    """A back end over codes: its search, and its range search."""
+
+    def over(rng, codes, n_bits):
+        options = {"n_bits": n_bits, "backend": backend}
+        return partial(kernels.search, codes, **options), partial(kernels.range_search, codes, **options)
+
+    return over
+
+
+@pytest.fixture(params=[MIHIndex, AutoIndex])
+def indexed(request, monkeypatch):
+    """An exact index over codes, some of them added after a first search, that looks for few codes as for many."""
+    monkeypatch.setattr(mih_tables, "_FEWEST", 1)
+    monkeypatch.setattr(auto, "_LEAST", 1)
+    monkeypatch.setattr(auto, "_CLEAR", math.inf)  # hashing wherever it is tried
+
+    def over(rng, codes, n_bits):
+        cost = float(rng.choice([0.0, 0.05, 15.0]))  # all is probed, some is scanned, most is
+        for module, name in ((mih, "PROBE_NS"), (mih, "CANDIDATE_NS"), (auto, "PROBE_NS")):
+            monkeypatch.setattr(module, name, cost)
+        index, first = request.param(n_bits), int(rng.integers(0, len(codes) + 1))
+        index.add(codes[:first])
+        if rng.random() < 0.5:
+            index.search(codes[:1], 1)
+        index.add(codes[first:])
+        return index.search, index.range_search
+
+    return over
+
+
+def differ(over, truth, make_codes, seeds):
     """Compare random cases, each one made from its own seed."""
     for seed in seeds:
         rng = np.random.default_rng(seed)
@@ -225,22 +260,32 @@ def differ(backend, truth, make_codes, seeds):
         mask = rng.random(count) < rng.random() ** 2 if rng.random() < 0.5 else None
         radius = int(rng.choice([0, rng.integers(0, n_bits + 1), n_bits])) if rng.random() < 0.5 else None
         k = int(rng.choice([1, 10, rng.integers(1, 120), count + 1]))
-        got = kernels.search(codes, queries, k, n_bits=n_bits, mask=mask, radius=radius, backend=backend)
+        search, range_search = over(rng, codes, n_bits)
+        got = search(queries, k, mask=mask, radius=radius)
         expected = truth(codes, queries, k, mask=mask, radius=radius)
         assert all(np.array_equal(a, b) for a, b in zip(got, expected)), f"seed {seed}"
         if radius is not None:
-            ranged = kernels.range_search(codes, queries, radius, n_bits=n_bits, mask=mask, backend=backend)
+            ranged = range_search(queries, radius, mask=mask)
             expected = truth.ranged(codes, queries, radius, mask=mask)
             assert all(np.array_equal(a, b) for a, b in zip(ranged, expected)), f"seed {seed}"
 
 
 def test_random_cases(backend, truth, make_codes):
-    differ(backend, truth, make_codes, range(150))
+    differ(scan(backend), truth, make_codes, range(150))
 
 
 @pytest.mark.slow
 def test_random_cases_long(backend, truth, make_codes):
-    differ(backend, truth, make_codes, range(10_000))
+    differ(scan(backend), truth, make_codes, range(10_000))
+
+
+def test_random_cases_of_indexes(indexed, truth, make_codes):
+    differ(indexed, truth, make_codes, range(60))
+
+
+@pytest.mark.slow
+def test_random_cases_of_indexes_long(indexed, truth, make_codes):
+    differ(indexed, truth, make_codes, range(10_000))
 
 
 CODES = np.zeros((4, 8), np.uint8)

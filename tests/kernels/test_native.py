@@ -83,17 +83,27 @@ def test_batches_larger_than_a_tile(level, truth, make_codes, n_bits):
     agrees(make_codes(rng, 600, n_bits), make_codes(rng, 1100, n_bits), 4, truth, n_bits=n_bits)
 
 
-@needs_native
-def test_random_cases_at_every_level(level, truth, make_codes):
-    rng = np.random.default_rng(5)
-    for _ in range(60):
-        n_bits = int(rng.choice([8, 30, 64, 64, 96, 128, 128, 200, 256, 256, 320, 1000]))
+def random_cases(seeds, truth, make_codes):
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        n_bits = int(rng.choice([8, 30, 64, 64, 96, 128, 128, 200, 256, 256, 320, 1000, 4096, rng.integers(1, 520)]))
         codes = make_codes(rng, int(rng.integers(1, 1500)), n_bits, str(rng.choice(["random", "duplicates", "near"])))
         queries = make_codes(rng, int(rng.choice([1, 2, 5, 34, 101])), n_bits)
         queries[0] = codes[rng.integers(len(codes))]
         mask = rng.random(len(codes)) < rng.choice([0.0, 0.01, 0.5, 1.0]) if rng.random() < 0.5 else None
         radius = int(rng.integers(0, n_bits + 1)) if rng.random() < 0.5 else None
         agrees(codes, queries, int(rng.choice([1, 10, 200])), truth, n_bits=n_bits, mask=mask, radius=radius)
+
+
+@needs_native
+def test_random_cases_at_every_level(level, truth, make_codes):
+    random_cases(range(60), truth, make_codes)
+
+
+@needs_native
+@pytest.mark.slow
+def test_random_cases_at_every_level_long(level, truth, make_codes):
+    random_cases(range(10_000), truth, make_codes)
 
 
 @needs_native
