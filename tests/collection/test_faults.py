@@ -57,16 +57,31 @@ ADD_ITEMS: Callable[[Collection], object] = lambda c: c.add(  # noqa: E731
 UPSERT: Callable[[Collection], object] = lambda c: c.upsert(  # noqa: E731
     np.zeros((1000, 2), np.uint8), range(1000), [{"text": "x" * 500}] * 1000
 )
+DELETE: Callable[[Collection], object] = lambda c: c.delete([*range(50, 1000, 3), *(f"s{i}" for i in range(4, 1500))])  # noqa: E731
 COMPACT: Callable[[Collection], object] = lambda c: c.compact()  # noqa: E731
 INDEX: Callable[[Collection], object] = lambda c: c.create_index("text")  # noqa: E731
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of more items than the small disk has room for, on a larger one."""
+    place = tmp_path_factory.mktemp("exported")
+    with Collection.create(place / "source", n_bits=16) as source:
+        source.add(np.zeros((20_000, 2), np.uint8), [f"new-{i}" for i in range(20_000)], [{"text": "x" * 100}] * 20_000)
+        source.export_to(place / "items.npz")
+    return place / "items.npz"
+
+
 @pytest.mark.parametrize(
-    "work", [ADD_CODES, ADD_ITEMS, UPSERT, COMPACT, INDEX], ids=["codes", "items", "upsert", "compact", "index"]
+    "work",
+    [ADD_CODES, ADD_ITEMS, UPSERT, DELETE, COMPACT, INDEX, "import"],
+    ids=["codes", "items", "upsert", "delete", "compact", "index", "import"],
 )
 @pytest.mark.parametrize("leave", [0, 50_000])
-def test_a_full_disk(small_disk, codes, work, leave):
+def test_a_full_disk(small_disk, codes, exported, work, leave):
     path = small_disk / "c"
+    if work == "import":
+        work = lambda collection: collection.import_from(exported)  # noqa: E731
     with Collection.create(path, n_bits=16) as collection:
         collection.add(codes(1000))
         collection.add(
@@ -85,7 +100,7 @@ def test_a_full_disk(small_disk, codes, work, leave):
             assert leave or work is COMPACT or work is INDEX
         ballast.unlink()
         collection.upsert(codes(10, seed=2), range(100, 110))
-        assert len(collection) >= 2449
+        assert len(collection) >= 2449 or work is DELETE
         collection.compact()
         collection.verify()
         after = _content(collection)
