@@ -126,6 +126,7 @@ def check_codes(codes: Any, *, n_bits: int, what: str = "codes") -> Codes:
     n_bytes = bytes_for(n_bits)
     if not isinstance(codes, np.ndarray):
         raise CodeError(f"{what} must be a numpy array of uint8, not {type(codes).__name__}; use hashret.pack")
+    codes = codes.view(np.ndarray)  # a matrix would stay one
     if codes.dtype != np.uint8:
         raise CodeError(f"{what} must be packed uint8, not {codes.dtype}; pack relaxed codes with hashret.pack")
     if codes.ndim != 2:
@@ -140,7 +141,7 @@ def check_codes(codes: Any, *, n_bits: int, what: str = "codes") -> Codes:
             f"{what} of {n_bits} bits must have zeros in the last {8 * n_bytes - n_bits} padding bits, "
             "and some have ones; pack them with hashret.pack or cut them with hashret.codes.prefix"
         )
-    return np.ascontiguousarray(codes).view(np.ndarray)
+    return np.ascontiguousarray(codes)
 
 
 def one_row(codes: Any) -> Any:

@@ -183,7 +183,7 @@ def test_one_query_gives_one_row(backend, make_codes):
 
 @pytest.mark.parametrize("n_bits", [64, 100])
 def test_codes_as_they_lie(backend, truth, make_codes, tmp_path, n_bits):
-    """Read-only, memory-mapped, at an odd address, and not contiguous."""
+    """Read-only, memory-mapped, at an odd address, not contiguous, and a matrix."""
     rng = np.random.default_rng(1)
     codes, queries = make_codes(rng, 500, n_bits), make_codes(rng, 5, n_bits)
     expected = truth(codes, queries, 9)
@@ -191,7 +191,7 @@ def test_codes_as_they_lie(backend, truth, make_codes, tmp_path, n_bits):
     mapped = np.memmap(tmp_path / "codes", np.uint8, "r", offset=1, shape=codes.shape)
     wide = np.zeros((500, codes.shape[1] + 3), np.uint8)
     wide[:, 1:-2] = codes
-    for form in (mapped, wide[:, 1:-2], np.asfortranarray(codes)):
+    for form in (mapped, wide[:, 1:-2], np.asfortranarray(codes), codes.view(np.matrix)):
         same(kernels.search(form, queries, 9, n_bits=n_bits, backend=backend), expected)
     same(kernels.search(codes, np.asfortranarray(queries), 9, n_bits=n_bits, backend=backend), expected)
 
