@@ -7,7 +7,8 @@
     .parquet  id (int64 or string; JSON where both kinds occur), code (binary), metadata (JSON or null); under the key
               "hashret" of the schema's metadata a JSON object: n_bits, ids (the kind), next_id, fingerprint
 
-.npz and .parquet have checksums (of each array, of each page), which are compared on reading; .npy has none.
+.npz and .parquet have checksums of each array or page, and one of all that they say (crc32, beside n_bits): what reads
+these formats passes over parts that it does not know, as damage may make them look. .npy has none.
 
 Codes of another model than the collection's are refused, where both name theirs. ``next_id`` keeps the automatic ids
 of deleted items from being given again.
@@ -53,6 +54,7 @@ class _Stored(NamedTuple):
     texts: list[str | None] | None
     fingerprint: str | None = None
     next_id: int = 0
+    crc: int | None = None  # of all this
 
 
 class _Metadata(Sequence[Any]):
@@ -91,6 +93,8 @@ def import_from(collection: Collection, path: Path) -> int:
             collection.check_model(stored.fingerprint)
         except MismatchError as error:
             raise MismatchError(f"{path} holds codes of another model: {error}") from None
+    if stored.crc is not None and stored.crc != _crc(_parts(stored), stored.next_id, stored.fingerprint):
+        raise InputError(f"{path} is damaged: its content does not fit its checksum; export it again")
     metadata = None if stored.texts is None else _Metadata(stored.texts, path)
     codes, ids, texts = collection._check_items(stored.codes, stored.ids, metadata)
     with collection._session.writing() as view:  # one transaction: all or nothing
@@ -111,6 +115,7 @@ def _write_npz(view: View, n_bits: int, file: BinaryIO) -> None:
         arrays["fingerprint"] = np.array(fingerprint)
     rows, ids, texts = _gathered(view)
     arrays["codes"] = view.codes[rows]
+    arrays["crc32"] = np.int64(_crc([(arrays["codes"], ids, texts)], view.state.next_id, fingerprint))
     if _kind(ids) == "int":
         arrays["ids"] = np.array(ids, np.int64)
     else:  # an array of text would give each id the room of the longest
@@ -124,7 +129,9 @@ def _write_parquet(view: View, n_bits: int, file: BinaryIO) -> None:
     arrow, parquet = require("pyarrow", extra="parquet"), require("pyarrow.parquet", extra="parquet")
     kinds = {_kind(ids) for _, ids, _ in view.everything() if ids}
     kind = kinds.pop() if len(kinds) == 1 else "json" if kinds else "int"
-    about = {"n_bits": n_bits, "ids": kind, "next_id": view.state.next_id, "fingerprint": _fingerprint(view)}
+    next_id, fingerprint = view.state.next_id, _fingerprint(view)
+    crc = _crc(((view.codes[rows], ids, texts) for rows, ids, texts in view.everything()), next_id, fingerprint)
+    about = {"n_bits": n_bits, "ids": kind, "next_id": next_id, "fingerprint": fingerprint, "crc32": crc}
     schema = arrow.schema(
         [
             ("id", arrow.int64() if kind == "int" else arrow.string()),
@@ -159,6 +166,7 @@ def _read_npz(path: Path, n_bits: int) -> _Stored:
         lines = _texts(arrays["metadata_json"]) if "metadata_json" in arrays else None
         fingerprint = str(arrays["fingerprint"]) if "fingerprint" in arrays else None
         next_id = operator.index(arrays.get("next_id", 0))
+        crc = operator.index(arrays["crc32"]) if "crc32" in arrays else None
     except (*_UNREADABLE, zlib.error) as error:
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
     _check_width(path, width, n_bits)
@@ -168,7 +176,7 @@ def _read_npz(path: Path, n_bits: int) -> _Stored:
     if len(codes) != len(ids) or (texts is not None and len(texts) != len(codes)):
         count = "no" if texts is None else len(texts)
         raise InputError(f"{path} has {len(codes)} codes, {len(ids)} ids and {count} metadata; export it again")
-    return _Stored(ids, codes, texts, fingerprint, next_id)
+    return _Stored(ids, codes, texts, fingerprint, next_id, crc)
 
 
 def _read_parquet(path: Path, n_bits: int) -> _Stored:
@@ -179,7 +187,8 @@ def _read_parquet(path: Path, n_bits: int) -> _Stored:
     texts: list[str | None] = []
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            about = json.loads((file.schema_arrow.metadata or {}).get(b"hashret", b"{}"))
+            said = {**(file.schema_arrow.metadata or {}), **(file.metadata.metadata or {})}  # the same, but for damage
+            about = json.loads(said.get(b"hashret", b"{}"))
             _check_width(path, about.get("n_bits", n_bits), n_bits)
             for batch in file.iter_batches(_BATCH, columns=["id", "code", "metadata"]):
                 ids += batch.column("id").to_pylist()
@@ -191,14 +200,37 @@ def _read_parquet(path: Path, n_bits: int) -> _Stored:
                     )
                 codes.append(np.frombuffer(b"".join(column), np.uint8).reshape(-1, n_bytes))
                 texts += batch.column("metadata").to_pylist()
+            if len(ids) != file.metadata.num_rows:
+                raise InputError(
+                    f"{path} is damaged: of {file.metadata.num_rows} items it has {len(ids)}; export it again"
+                )
             if about.get("ids") == "json":
                 ids = [json.loads(id) for id in ids]
             next_id = operator.index(about.get("next_id", 0))
-            return _Stored(ids, np.concatenate(codes), texts, about.get("fingerprint"), next_id)
+            return _Stored(ids, np.concatenate(codes), texts, about.get("fingerprint"), next_id, about.get("crc32"))
     except (*_UNREADABLE, arrow.ArrowException) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read as an exported collection: {error}") from error
+
+
+def _parts(stored: _Stored) -> Iterable[tuple[Codes, Any, Sequence[Any]]]:
+    for first in range(0, len(stored.codes), _BATCH):
+        part = slice(first, first + _BATCH)
+        codes = stored.codes[part]
+        yield codes, stored.ids[part], [None] * len(codes) if stored.texts is None else stored.texts[part]
+
+
+def _crc(parts: Iterable[tuple[Codes, Any, Sequence[Any]]], next_id: int, fingerprint: str | None) -> int:
+    """Of all that a file says, whatever the parts in which it is given: codes, ids and texts."""
+    of_codes = of_ids = of_texts = 0
+    for codes, ids, texts in parts:
+        of_codes = zlib.crc32(codes.tobytes(), of_codes)
+        ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
+        of_ids = zlib.crc32("".join([f"{id!r}\n" for id in ids]).encode("utf-8", "surrogatepass"), of_ids)
+        lines = "".join(["\n" if text is None or text == "{}" else f"{text}\n" for text in texts])
+        of_texts = zlib.crc32(lines.encode("utf-8", "surrogatepass"), of_texts)
+    return zlib.crc32(repr((of_codes, of_ids, of_texts, next_id, fingerprint)).encode())
 
 
 def _lines(texts: Iterable[str]) -> npt.NDArray[np.uint8]:
