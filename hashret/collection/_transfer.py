@@ -94,7 +94,10 @@ def import_from(collection: Collection, path: Path) -> int:
         except MismatchError as error:
             raise MismatchError(f"{path} holds codes of another model: {error}") from None
     if stored.crc is not None and stored.crc != _crc(_parts(stored), stored.next_id, stored.fingerprint):
-        raise InputError(f"{path} is damaged: its content does not fit its checksum; export it again")
+        raise InputError(
+            f"{path} is not as it was exported: its content does not fit its crc32; export it again, or remove the "
+            "crc32 if you have changed it"
+        )
     metadata = None if stored.texts is None else _Metadata(stored.texts, path)
     codes, ids, texts = collection._check_items(stored.codes, stored.ids, metadata)
     with collection._session.writing() as view:  # one transaction: all or nothing

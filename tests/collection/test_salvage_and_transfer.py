@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sys
@@ -188,6 +189,21 @@ def test_an_id_that_died_before_the_export_is_not_given_again(path, tmp_path, co
         copy.delete(list(copy))
         copy.import_from(tmp_path / f"items{suffix}")
         assert list(copy.add(codes(1))) == [11]  # the file's is behind by now
+
+
+def test_an_export_that_was_changed_says_what_to_do(path, tmp_path, codes):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(9))
+        collection.export_to(tmp_path / "all.parquet")
+        some = parquet.read_table(tmp_path / "all.parquet").filter(arrow.array([True] * 4 + [False] * 5))
+        parquet.write_table(some, tmp_path / "some.parquet")
+        collection.delete(list(range(9)))
+        with pytest.raises(InputError, match=r"does not fit its crc32; .* if you have changed it$"):
+            collection.import_from(tmp_path / "some.parquet")
+        about = {k: v for k, v in json.loads(some.schema.metadata[b"hashret"]).items() if k != "crc32"}
+        parquet.write_table(some.replace_schema_metadata({"hashret": json.dumps(about)}), tmp_path / "some.parquet")
+        assert collection.import_from(tmp_path / "some.parquet") == 4
 
 
 def test_foreign_parquet_files_are_refused_by_a_sentence(path, tmp_path, codes):
