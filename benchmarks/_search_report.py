@@ -49,8 +49,10 @@ BARS = (
     Bar("reading (numpy), 2 threads over 1", READING, (READING + ALONE,), {**TWO, "n": LARGE}, (0, 0, 0)),
     Bar("one query: time over reading", "native", (READING,), {**ONE, "n": LARGE}, (1.2, 1.2, 1.2), True),
     Bar("mask of 1 %: time over none", "native, masked", ("native",), {**ONE, "n": SMALL}, (1, 1, 1), True),
-    Bar("auto over better, 1 query", "auto", ("native", "mih"), {**ONE, "n": LARGE}, (1.15, 1.15, 1.15), True),
-    Bar("auto over better, 1,000", "auto", ("native", "mih"), {"batch": (1000,), "threads": (1,)}, (1.15,) * 3, True),
+)
+WORST = (  # what holds in every cell, whatever its data, N, k, batch and threads
+    Bar("auto over better of flat and MIH", "auto", ("native", "mih"), {}, (1.15,) * 3, True),
+    Bar("numpy over FAISS flat", "numpy", FAISS, {}, (5,) * 3, True),
 )
 
 
@@ -90,6 +92,12 @@ def write_report(state: dict[str, Any], out: Path, *, there: int, wanted: int) -
         "|---|---|---|---|---|---|",
         *bar_rows(cells),
         "",
+        "## Bars of every row: the furthest from it",
+        "",
+        "| what | 64 bits | 128 bits | 256 bits |",
+        "|---|---|---|---|",
+        *worst_rows(cells),
+        "",
         "## All rows",
         "",
     ]
@@ -126,6 +134,28 @@ def bar_rows(cells: list[dict[str, Any]]) -> list[str]:
                 shown.append(verdict(bar, cell, least) if cell else "-")
             rows.append(f"| {bar.what} | {count:,} | {data} | " + " | ".join(shown) + " |")
     return rows + mih_rows(cells)
+
+
+def worst_rows(cells: list[dict[str, Any]]) -> list[str]:
+    """A line for each bar that holds everywhere: the cell that is furthest from it, at each length."""
+    rows = []
+    for bar in WORST:
+        shown = []
+        for n_bits, most in zip((64, 128, 256), bar.bars):
+            timed = [
+                (measured(bar, c, "median_ms"), c) for c in cells if c["bits"] == n_bits and bar.name in c["peers"]
+            ]
+            known = [(value, cell) for value, cell in timed if value is not None]
+            if not known:
+                shown.append("-")
+                continue
+            _, cell = max(known, key=lambda each: each[0])
+            over = sum(value > most for value, _ in known)
+            where = f"{cell['data']} {cell['n']:,}, k {cell['k']}, batch {cell['batch']:,}, threads {cell['threads']}"
+            shown.append(f"{verdict(bar, cell, most)} ({where}; {over} of {len(known)} rows are over)")
+        if set(shown) != {"-"}:
+            rows.append(f"| {bar.what} | " + " | ".join(shown) + " |")
+    return rows
 
 
 def verdict(bar: Bar, cell: dict[str, Any], least: float) -> str:
