@@ -19,14 +19,14 @@ def test_the_hinge_pulls_to_own_proxies_and_keeps_strangers_apart(batch, logits)
     image, text = logits
     options = {"threshold": 0.1, "apart": 0.8, "lengths": [6]}
     loss = build_loss("proxies", options, dims=Dims(8, n_labels=4)).double()
-    f, g = (unit(torch.tanh(part)[:, :6]).detach() for part in (image, text))
-    p = unit(loss.proxies[:, :6]).detach()
+    f, g = unit(torch.tanh(image)[:, :6]), unit(torch.tanh(text)[:, :6])
+    p = unit(loss.proxies[:, :6])
     expected = 0.0
     for h in (f, g):
         cosines = h @ p.T
-        expected += float((1 - cosines)[LABELS].mean() + (cosines - 0.1).clamp_min(0)[~LABELS].mean())
+        expected += ((1 - cosines)[LABELS].mean() + (cosines - 0.1).clamp_min(0)[~LABELS].mean()).item()
     for a, b in ((f, f), (g, g), (f, g)):  # rows 0 and 1 alone have several labels each and share none
-        expected += 0.8 * float((a @ b.T - 0.1).clamp_min(0)[[0, 1], [1, 0]].mean())
+        expected += 0.8 * (a @ b.T - 0.1).clamp_min(0)[[0, 1], [1, 0]].mean().item()
     value = loss(batch(image, text, labels=LABELS))
     assert value.item() == pytest.approx(expected, rel=1e-6)
     value.backward()
@@ -42,7 +42,7 @@ def test_the_softmax_shares_a_row_among_its_labels(batch, logits):
     for side in (image, text):
         code = torch.where(side > 0, 1.0, -1.0).double()
         log_p = torch.log_softmax(unit(code) @ unit(loss.proxies).T / 0.5, dim=1)
-        expected -= 0.5 * float(sum(log_p[i][LABELS[i]].mean() for i in range(5))) / 5
+        expected -= 0.5 * sum(log_p[i][LABELS[i]].mean().item() for i in range(5)) / 5
     assert loss(batch(image, text, labels=LABELS)).item() == pytest.approx(expected, rel=1e-6)
 
 
