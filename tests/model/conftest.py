@@ -33,6 +33,21 @@ def make() -> Callable[..., CrossModalHasher]:
 
 
 @pytest.fixture(scope="session")
+def drawn() -> Callable[[torch.nn.Module], torch.nn.Module]:
+    """A part in float64 and evaluation whose every parameter is drawn, biases and norms too, whatever ran before."""
+
+    def drawn(part: torch.nn.Module) -> torch.nn.Module:
+        generator = torch.Generator().manual_seed(2)
+        part = part.double().eval()
+        with torch.no_grad():
+            for parameter in part.parameters():
+                parameter.copy_(0.6 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        return part
+
+    return drawn
+
+
+@pytest.fixture(scope="session")
 def leaks() -> Callable[[CrossModalHasher, str, list[Any]], None]:
     """A check that the code of each of ``items`` depends on that item alone."""
 

@@ -19,16 +19,6 @@ from hashret.model.rerankers import RERANKERS
 IMAGES, TEXTS = (3, 2), (1, 3)  # tokens of each item
 
 
-def random(part: nn.Module) -> nn.Module:
-    """A part in float64 and evaluation whose every parameter is drawn, biases and norms too."""
-    generator = torch.Generator().manual_seed(4)
-    part = part.double().eval()
-    with torch.no_grad():
-        for parameter in part.parameters():
-            parameter.copy_(0.6 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return part
-
-
 def items(
     lengths: tuple[int, ...], width: int, *, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor, list[np.ndarray]]:
@@ -80,8 +70,8 @@ def attention(layer: nn.MultiheadAttention, x: np.ndarray, y: np.ndarray) -> np.
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_self_mixer(training):
-    mixer = random(SelfMixer(MixerConfig(layers=2, heads=2, ffn=5, dropout=0.0), width=4)).train(training)
+def test_a_self_mixer(drawn, training):
+    mixer = drawn(SelfMixer(MixerConfig(layers=2, heads=2, ffn=5, dropout=0.0), width=4)).train(training)
     tokens, mask, held = items((3, 1, 2), 4)
     mixed = array(mixer(tokens, mask))
     for row, x in enumerate(held):
@@ -92,8 +82,8 @@ def test_a_self_mixer(training):
         np.testing.assert_allclose(mixed[row, : len(x)], normed(mixer.blocks.norm, x), rtol=1e-9)
 
 
-def test_attention_pooling():
-    pooler = random(POOLERS.load("attention")(4, hidden=3))
+def test_attention_pooling(drawn):
+    pooler = drawn(POOLERS.load("attention")(4, hidden=3))
     inner, outer = pooler.score[0], pooler.score[2]
     tokens, mask, held = items((3, 1, 2), 4)
     pooled = array(pooler(tokens, mask))
@@ -117,9 +107,9 @@ def gru(layer: nn.GRU, inputs: np.ndarray, suffix: str) -> list[np.ndarray]:
     return states
 
 
-def test_generalised_pooling():
+def test_generalised_pooling(drawn):
     """Sinusoidal positions → BiGRU → mean of directions → linear → softmax at 0.1, over as many ranks as tokens."""
-    pooler = random(POOLERS.load("gpo")(4, hidden=6))
+    pooler = drawn(POOLERS.load("gpo")(4, hidden=6))
     tokens, mask, held = items((3, 1, 5), 4)
     pooled = array(pooler(tokens, mask))
     for row, x in enumerate(held):
@@ -150,7 +140,7 @@ def pair_of_sides(bits: int) -> tuple[list[TowerOutput], list[list[np.ndarray]],
 
 def reranker(kind: str) -> nn.Module:
     config = RerankerConfig(kind, width=4, layers=2, heads=2, ffn=5, steps=2, similarity_width=3, sharpness=2.0)
-    return random(RERANKERS.load(kind)(config, widths={"image": 3, "text": 2}, n_bits=5))
+    return RERANKERS.load(kind)(config, widths={"image": 3, "text": 2}, n_bits=5)
 
 
 def fusion(made: nn.Module, image: np.ndarray, text: np.ndarray, vectors: list[np.ndarray]) -> float:
@@ -182,9 +172,9 @@ def graph(made: nn.Module, image: np.ndarray, text: np.ndarray, vectors: list[np
 
 
 @pytest.mark.parametrize("evidence", [fusion, graph])
-def test_a_reranker(evidence):
+def test_a_reranker(drawn, evidence):
     """Evidence + scale · cosine + bias, of every picture with every text."""
-    made = reranker(evidence.__name__)
+    made = drawn(reranker(evidence.__name__))
     sides, tokens, vectors = pair_of_sides(5)
     rows, columns = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
     scores = array(made.matcher(*sides)(rows, columns))

@@ -27,16 +27,6 @@ def randn(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
 
 
-def in_double(part: nn.Module) -> nn.Module:
-    """A part in training whose every parameter is drawn, whatever was drawn before."""
-    generator = torch.Generator().manual_seed(2)
-    part = part.double().train()
-    with torch.no_grad():
-        for parameter in part.parameters():
-            parameter.copy_(0.6 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return part
-
-
 def check(part: nn.Module, value: Callable[..., Tensor], *inputs: Tensor) -> None:
     """Raises where a gradient is not that of the value, or that of an input or a weight is 0 everywhere."""
     named = dict(part.named_parameters())
@@ -50,8 +40,8 @@ def check(part: nn.Module, value: Callable[..., Tensor], *inputs: Tensor) -> Non
 
 
 @pytest.mark.parametrize("name", POOLERS.names())
-def test_a_pooler(name):
-    pooler = in_double(POOLERS.load(name)(4))
+def test_a_pooler(drawn, name):
+    pooler = drawn(POOLERS.load(name)(4)).train()
     check(pooler, lambda tokens: pooler(tokens, MASK), randn(2, 3, 4))
 
 
@@ -65,9 +55,9 @@ def test_an_adapter(name):
 @pytest.mark.parametrize("own", [(), (2,)])
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("name", HEADS.names())
-def test_a_head(name, batch_norm, own):
+def test_a_head(drawn, name, batch_norm, own):
     config = HeadConfig(name, hidden=3, dropout=0.0, batch_norm=batch_norm, own=own)
-    head = in_double(HEADS.load(name)(config, width=4, n_bits=5))
+    head = drawn(HEADS.load(name)(config, width=4, n_bits=5)).train()
     check(head, head, randn(6, 4))
     check(head.eval(), head, randn(1, 4))  # with the statistics of those six, as a code is made
 
@@ -78,28 +68,28 @@ def test_the_float_view(n_bits):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_self_mixer(training):
-    mixer = in_double(SelfMixer(MixerConfig(heads=2, ffn=3, dropout=0.0), width=4)).train(training)
+def test_a_self_mixer(drawn, training):
+    mixer = drawn(SelfMixer(MixerConfig(heads=2, ffn=3, dropout=0.0), width=4)).train(training)
     check(mixer, lambda tokens: mixer(tokens, MASK)[MASK], randn(2, 3, 4))
 
 
-def test_a_cross_mixer():
-    mixer = in_double(CrossMixer(4, heads=2))
+def test_a_cross_mixer(drawn):
+    mixer = drawn(CrossMixer(4, heads=2)).train()
     looking = torch.tensor([[True, True], [False, True]])
     check(mixer, lambda x, y: mixer(x, y, looking, MASK), randn(2, 2, 4), randn(2, 3, 4, seed=3))
 
 
-def test_a_fusion_block():
-    block = in_double(FusionBlock(RerankerConfig("fusion", width=4, heads=2, ffn=3, dropout=0.0)))
+def test_a_fusion_block(drawn):
+    block = drawn(FusionBlock(RerankerConfig("fusion", width=4, heads=2, ffn=3, dropout=0.0))).train()
     words = torch.tensor([[True, True], [True, False]])
     check(block, lambda x, y: block(x, y, words, MASK), randn(2, 2, 4), randn(2, 3, 4, seed=3))
 
 
 @pytest.mark.parametrize("kind", RERANKERS.names())
-def test_a_reranker(kind):
+def test_a_reranker(drawn, kind):
     """Without the float32 that its score ends in; what follows the evidence is a sum of three."""
     config = RerankerConfig(kind, width=4, heads=2, ffn=3, similarity_width=3, steps=2, sharpness=2.0, dropout=0.0)
-    made = in_double(RERANKERS.load(kind)(config, widths={"image": 3, "text": 2}, n_bits=5))
+    made = drawn(RERANKERS.load(kind)(config, widths={"image": 3, "text": 2}, n_bits=5)).train()
     words = torch.tensor([[True, True], [True, False]])
 
     def evidence(image: Tensor, text: Tensor, image_logits: Tensor, text_logits: Tensor) -> Tensor:
