@@ -2,10 +2,10 @@
 
 Whether hashing pays depends on how far the nearest codes are, so that is measured: rows of the index are taken as
 queries, and the distance of their tenth neighbour says how many buckets hashing has to look into. If that alone costs
-more than a scan, no table is made. Otherwise tables are made, both ways are timed on the sample, and the tables are
-kept if they clearly win, for single queries or for batches, for few hits or for many: the hundredth neighbour is
-farther, and takes more buckets. The choice is made at the first search, and again when the codes have doubled; ``info``
-explains it. Must not know how either way works.
+more than a scan, no table is made. Otherwise tables are made, both ways are timed on the sample, for single queries
+and for batches, for few hits and for many: the hundredth neighbour is farther, and takes more buckets. The tables are
+kept if they clearly win for few hits, and then used wherever they win. The choice is made at the first search, and
+again when the codes have doubled; ``info`` explains it. Must not know how either way works.
 
 *Source:* the number of buckets within a radius, Norouzi, Punjani, Fleet: Fast Exact Search in Hamming Space with
 Multi-Index Hashing, TPAMI 2014, section 3.2.
@@ -33,11 +33,12 @@ from hashret.kernels import Hits, RangeHits, native
 from hashret.kernels.contract import Mask, check_k, check_queries
 
 _LEAST = 1 << 17  # codes; a scan of fewer takes a tenth of a millisecond
-_SAMPLE = 80  # rows taken as queries: two batches, and the others to be timed alone
+_BATCH = 16  # queries that count as a batch
+_BATCHES, _SINGLE = 5, 48  # that are timed: how far the tenth neighbour is, and so what hashing costs, differs much
+_SAMPLE = _BATCHES * _BATCH + _SINGLE  # rows taken as queries
 _NEIGHBOUR, _FAR_NEIGHBOUR = 10, 100  # hits that are asked for on trial
 _MANY = 32  # hits from which the trial of more counts
-_BATCH = 16  # queries that count as a batch
-_CLEAR = 0.75  # of the time of the scan: rows of the index are found up to a quarter sooner than queries like them
+_CLEAR = 0.9  # of the time of a scan: tables take memory, and a gain of less is not worth them
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class AutoIndex:
         """Choose anew, for queries like these instead of rows of the index.
 
         Args:
-            queries: (Q, n_bytes) uint8, of which the first 80 are tried.
+            queries: (Q, n_bytes) uint8, of which the first 128 are tried.
         """
         with self._lock:
             some = check_queries(queries, n_bits=self.n_bits)[:_SAMPLE]
@@ -200,7 +201,7 @@ class AutoIndex:
         return info
 
     def _compare(self, queries: Codes | None) -> tuple[MIHIndex | None, AutoInfo]:
-        count, flat, mih = len(self), FlatIndex.kind, MIHIndex.kind
+        count, flat = len(self), FlatIndex.kind
         layout = plan(count, n_bits=self.n_bits)
         if count < _LEAST:
             return None, AutoInfo(flat, flat, count, f"{count} codes are scanned in no time")
@@ -208,12 +209,13 @@ class AutoIndex:
             return None, AutoInfo(flat, flat, count, layout.reason)
         if not native.available():
             return None, AutoInfo(flat, flat, count, "hashing needs the C extension, which is not built")
+        itself = queries is None  # a row of the index, which finds itself: one hit more is what a query like it finds
         if queries is None:
             queries = np.take(self.codes, np.linspace(0, count - 1, _SAMPLE).astype(np.int64), axis=0)
-        near = self._flat.search(queries, _NEIGHBOUR + 1).distances[:, -1]  # one more, for the row itself
-        distance = float(np.median(near))
+        few, more = _NEIGHBOUR + itself, _FAR_NEIGHBOUR + itself
+        distance = float(np.median(self._flat.search(queries, few).distances[:, -1]))
         buckets = _buckets(layout.widths, distance)
-        flat_ms = _times(self._flat, queries)
+        flat_ms = _times(self._flat, queries, few)
         found = f"the tenth neighbour is {distance:g} bits away, which takes {buckets:,.0f} buckets"
         if buckets * PROBE_NS > flat_ms[0] * 1e6:
             reason = f"{found}; that alone is slower than a scan of {flat_ms[0]:.2f} ms"
@@ -222,19 +224,18 @@ class AutoIndex:
         if index is None:
             index = MIHIndex(self.n_bits, backend=self._flat.backend)
             index.add(self.codes)
-        mih_ms = _times(index, queries)
-        single, batch = _faster(mih_ms, flat_ms)
+        mih_ms = _times(index, queries, few)
         reason = (
             f"{found}; a query takes {mih_ms[0]:.2f} ms by hashing and {flat_ms[0]:.2f} ms by a scan, "
             f"and in a batch {mih_ms[1]:.2f} and {flat_ms[1]:.2f} ms"
         )
-        many = flat, flat  # what does not pay for ten hits pays for no more
-        if mih in (single, batch):
-            far_ms = [_times(each, queries, _FAR_NEIGHBOUR) for each in (index, self._flat)]
-            many = _faster(*far_ms)
-            reason += f"; for {_FAR_NEIGHBOUR} hits {far_ms[0][0]:.2f} and {far_ms[1][0]:.2f} ms"
-        info = AutoInfo(single, batch, count, reason, distance, buckets, flat_ms, mih_ms, many)
-        return (index if mih in (single, batch) else None), info
+        if all(hashed > _CLEAR * scanned for hashed, scanned in zip(mih_ms, flat_ms)):
+            return None, AutoInfo(flat, flat, count, reason, distance, buckets, flat_ms, mih_ms)
+        far_ms = [_times(each, queries, more) for each in (index, self._flat)]
+        reason += f"; for {_FAR_NEIGHBOUR} hits {far_ms[0][0]:.2f} and {far_ms[1][0]:.2f} ms"
+        single, batch = _faster(mih_ms, flat_ms)
+        info = AutoInfo(single, batch, count, reason, distance, buckets, flat_ms, mih_ms, _faster(*far_ms))
+        return index, info
 
 
 def _buckets(widths: tuple[int, ...], distance: float) -> float:
@@ -245,16 +246,16 @@ def _buckets(widths: tuple[int, ...], distance: float) -> float:
 
 def _faster(hashed: tuple[float, float], scanned: tuple[float, float]) -> tuple[str, str]:
     """The way that is faster for a query alone, and for one of a batch."""
-    single, batch = (MIHIndex.kind if h < _CLEAR * s else FlatIndex.kind for h, s in zip(hashed, scanned))
+    single, batch = (MIHIndex.kind if h < s else FlatIndex.kind for h, s in zip(hashed, scanned))
     return single, batch
 
 
-def _times(index: FlatIndex | MIHIndex, queries: Codes, k: int = _NEIGHBOUR) -> tuple[float, float]:
+def _times(index: FlatIndex | MIHIndex, queries: Codes, k: int) -> tuple[float, float]:
     """Milliseconds for a query alone, and for one of a batch.
 
     No query is asked twice if there are enough: what it needs would be in the cache, which helps hashing alone.
     """
-    queries = np.resize(queries, (max(3 * _BATCH, len(queries)), queries.shape[1]))
+    queries = np.resize(queries, (max(_SAMPLE, len(queries)), queries.shape[1]))
     index.search(queries[-1], k)  # not measured
 
     def taken(some: Codes) -> float:
@@ -263,6 +264,6 @@ def _times(index: FlatIndex | MIHIndex, queries: Codes, k: int = _NEIGHBOUR) -> 
         return 1e3 * (time.perf_counter() - start) / len(some)
 
     # batches first: they bring into the caches what queries have in common, as in an index that is in use
-    together = [taken(queries[first : first + _BATCH]) for first in (0, _BATCH)]
-    alone = [taken(query[None]) for query in queries[2 * _BATCH :]]
-    return float(np.median(alone)), min(together)
+    together = [taken(queries[first : first + _BATCH]) for first in range(0, _BATCHES * _BATCH, _BATCH)]
+    alone = [taken(query[None]) for query in queries[_BATCHES * _BATCH : _SAMPLE]]
+    return float(np.median(alone)), float(np.median(together))

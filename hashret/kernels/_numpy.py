@@ -1,13 +1,17 @@
 """The back end that needs numpy only: exact, and within a small factor of the compiled ones.
 
 Codes are read in blocks as columns of 64-bit words; a block's distances are the sums of ``bitwise_count`` of the
-columns. Selection counts instead of sorting: distances are small whole numbers, so a histogram of the candidates
-gives the running k-th distance T, and of the next block only what is below T is looked at. Rows are scanned in order,
-so a later row with distance T cannot displace an earlier one, and ties come out by row.
+columns. Blocks are large, and calls of numpy long: a query pays for each block, and between calls a thread waits for
+the interpreter's lock. Selection counts instead of sorting: distances are small whole numbers, so a histogram of the
+candidates gives the running k-th distance T, and of the next block only what is below T is looked at. Rows are scanned
+in order, so a later row with distance T cannot displace an earlier one, and ties come out by row.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +21,9 @@ from hashret.codes import Codes
 from hashret.kernels.contract import Distances, Mask, RangeHits, Rows
 from hashret.kernels.parallel import in_threads, pieces
 
-_BLOCK = 32_768  # rows; a column of words is 256 KB and stays in the second-level cache
+_CALL = 131_072  # words that a call works on, about a tenth of a millisecond
+_ALONE = 32_768  # the same for a query alone, which waits for no other thread: they stay in the second-level cache
+_BLOCK = 4 * _CALL  # words of a block
 
 
 def available() -> bool:
@@ -28,12 +34,11 @@ def available() -> bool:
 def distances(a: Codes, b: Codes) -> Distances:
     """All (A, B) distances as int32."""
     result = np.empty((len(a), len(b)), np.int32)
-    left = _words(a)
-    for start in range(0, len(b), _BLOCK):
-        block = _planes(b[start : start + _BLOCK])
-        scratch = _Scratch(block.shape[1], a.shape[1])
-        for i, query in enumerate(left):
-            result[i, start : start + block.shape[1]] = scratch.distances(block, query)
+    scratch = _Scratch(a.shape[1], _CALL)
+    for start, end in _blocks(len(b), scratch.rows, first=0):
+        block = _planes(b[start:end])
+        for i, query in enumerate(_words(a)):
+            result[i, start:end] = scratch.distances(block, query)
     return result
 
 
@@ -54,7 +59,7 @@ def search(
 
     def part(start: int, end: int) -> None:
         states = [_Nearest(k, limit) for _ in range(start, end)]
-        _scan(codes, queries[start:end], states, rows_mask)
+        _scan(codes, queries[start:end], states, rows_mask, k=k)
         for i, state in enumerate(states, start):
             near, at = state.result()
             found[i, : len(at)] = near
@@ -71,7 +76,7 @@ def range_search(
     states = [_Within(radius) for _ in range(len(queries))]
 
     def part(start: int, end: int) -> None:
-        _scan(codes, queries[start:end], states[start:end], rows_mask)
+        _scan(codes, queries[start:end], states[start:end], rows_mask, k=0)
 
     in_threads(part, pieces(len(queries), threads))
     parts = [state.result() for state in states]
@@ -130,14 +135,17 @@ class _Nearest(_Within):
         return near[: self._k], rows[: self._k]
 
 
-def _scan(codes: Codes, queries: Codes, states: Any, rows_mask: Mask | None) -> None:
-    """Show every query's state the rows below its bound, block by block in row order."""
+def _scan(codes: Codes, queries: Codes, states: Sequence[_Within], rows_mask: Mask | None, *, k: int) -> None:
+    """Show every query's state the rows below its bound, block by block in row order; ``k`` bound it, 0: none do."""
     words = _words(queries)
-    scratch = _Scratch(min(_BLOCK, len(codes)), codes.shape[1])
-    for start in range(0, len(codes), _BLOCK):
-        part = codes[start : start + _BLOCK]
-        block = _planes(part) if len(states) > 2 else _words(part).T  # a copy pays from the third query on
-        mask = None if rows_mask is None else rows_mask[start : start + _BLOCK]
+    many = len(states) > 2
+    scratch = _Scratch(codes.shape[1], _CALL if many else _ALONE)
+    # all rows of a first block are candidates, and of each later one k for every ``first`` rows: least when balanced
+    first = math.isqrt(k * min(len(codes), scratch.rows))
+    for start, end in _blocks(len(codes), scratch.rows, first=first):
+        part = codes[start:end]
+        block = _planes(part) if many else _words(part).T  # a copy pays from the third query on
+        mask = None if rows_mask is None else rows_mask[start:end]
         for query, state in zip(words, states):
             if not state.bound:
                 continue
@@ -150,25 +158,36 @@ def _scan(codes: Codes, queries: Codes, states: Any, rows_mask: Mask | None) -> 
                 state.take(near[rows].astype(np.uint16, copy=False), rows + start)
 
 
-class _Scratch:
-    """Buffers for the distances of one query to a block."""
+def _blocks(count: int, rows: int, *, first: int) -> Iterator[tuple[int, int]]:
+    """The rows 0 to ``count`` as (start, end) of ``rows`` each, the ``first`` ones by themselves."""
+    return pairwise(sorted({0, *range(min(first, count), count, rows), count}))
 
-    def __init__(self, rows: int, n_bytes: int) -> None:
-        self._words = np.empty(rows, np.uint64)
-        self._count = np.empty(rows, np.uint8)
-        self._sum = np.empty(rows, np.uint8 if 8 * n_bytes < 256 else np.uint16)
+
+class _Scratch:
+    """Buffers for the distances of one query to a block, ``call`` words at a time.
+
+    Attributes:
+        rows: of a block at most.
+    """
+
+    def __init__(self, n_bytes: int, call: int) -> None:
+        words = -(-n_bytes // 8)
+        self.rows = min(_CALL, _BLOCK // words)
+        self._words = np.empty(call, np.uint64)
+        self._counts = np.empty(call, np.uint8)
+        self._sum = np.empty(self.rows, np.uint8 if 8 * n_bytes < 256 else np.uint16)
 
     def distances(self, block: npt.NDArray[np.uint64], query: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
         """(rows,) distances of the columns ``block`` (words, rows) to ``query`` (words,); valid until the next call."""
-        rows = block.shape[1]
-        words, count, total = self._words[:rows], self._count[:rows], self._sum[:rows]
-        for i, (column, word) in enumerate(zip(block, query)):
-            np.bitwise_xor(column, word, out=words)
-            np.bitwise_count(words, out=total if i == 0 and total.dtype == np.uint8 else count)
-            if i == 0 and total.dtype != np.uint8:
-                total[...] = count
-            elif i:
-                np.add(total, count, out=total)
+        n_words, n_rows = block.shape
+        total = self._sum[:n_rows]
+        step = len(self._words) // n_words
+        for start in range(0, n_rows, step):
+            part = block[:, start : start + step]
+            words, counts = (each[: part.size].reshape(part.shape) for each in (self._words, self._counts))
+            np.bitwise_xor(part, query[:, None], out=words)
+            np.bitwise_count(words, out=counts)
+            np.add.reduce(counts, axis=0, dtype=total.dtype, out=total[start : start + part.shape[1]])
         return total
 
 

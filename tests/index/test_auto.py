@@ -26,6 +26,7 @@ def small(monkeypatch):
     """Choose among fewer codes than it pays for, and take hashing wherever it is tried at all."""
     monkeypatch.setattr(auto, "_LEAST", 1 << 15)
     monkeypatch.setattr(auto, "_CLEAR", math.inf)
+    monkeypatch.setattr(auto, "_faster", lambda hashed, scanned: ("mih", "mih"))
 
 
 def agree(index, flat, queries):
@@ -96,6 +97,7 @@ def test_many_hits_have_a_choice_of_their_own(monkeypatch):
     index = AutoIndex(64)
     index.add(near_duplicates(1, COUNT, 64))
     queries = near_duplicates(2, 20, 64)
+    monkeypatch.setattr(auto, "_CLEAR", math.inf)
     monkeypatch.setattr(auto, "_faster", lambda hashed, scanned: next(choices))
     for few, many in ((("mih", "flat"), ("flat", "mih")), (("flat", "mih"), ("mih", "flat"))):
         choices = iter((few, many))
@@ -103,7 +105,7 @@ def test_many_hits_have_a_choice_of_their_own(monkeypatch):
         for k, ways in ((1, few), (31, few), (32, many), (1000, many)):
             for some, way in zip((queries[:1], queries), ways):
                 assert index._chosen(some, k).kind == way
-    choices = iter([("flat", "flat")])  # and is not tried for many then
+    monkeypatch.setattr(auto, "_CLEAR", 0.0)  # where few hits do not pay, many are not tried
     assert index.choose(queries).many == ("flat", "flat")
 
 
