@@ -129,7 +129,7 @@ def exact_peers(codes: Any, n_bits: int, *, levels: tuple[str, ...], others: boo
             hashret.set_num_threads(threads)
             return kernels.search_checked(codes, queries, k, n_bits=n_bits, backend="numpy")
 
-        yield Peer("numpy", plain, most=8)
+        yield Peer("numpy", plain, most=max(8, 6_400_000 // len(codes)))
         if available("usearch"):
             from usearch.index import MetricKind, search
 

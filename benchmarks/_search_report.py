@@ -98,6 +98,12 @@ def write_report(state: dict[str, Any], out: Path, *, there: int, wanted: int) -
         "|---|---|---|---|",
         *worst_rows(cells),
         "",
+        "## More hits: time at k over time at k = 10, where it grows most",
+        "",
+        "| what | k | 64 bits | 128 bits | 256 bits |",
+        "|---|---|---|---|---|",
+        *growth_rows(cells),
+        "",
         "## All rows",
         "",
     ]
@@ -151,11 +157,46 @@ def worst_rows(cells: list[dict[str, Any]]) -> list[str]:
                 continue
             _, cell = max(known, key=lambda each: each[0])
             over = sum(value > most for value, _ in known)
-            where = f"{cell['data']} {cell['n']:,}, k {cell['k']}, batch {cell['batch']:,}, threads {cell['threads']}"
+            where = f"{where_of(cell)}, k {cell['k']:,}"
             shown.append(f"{verdict(bar, cell, most)} ({where}; {over} of {len(known)} rows are over)")
         if set(shown) != {"-"}:
             rows.append(f"| {bar.what} | " + " | ".join(shown) + " |")
     return rows
+
+
+def growth_rows(cells: list[dict[str, Any]]) -> list[str]:
+    """A line for each k beyond 10: the cell whose time grew most over its neighbour's with k = 10, at each length."""
+
+    def place(cell: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(cell[key] for key in ("data", "n", "bits", "batch", "threads"))
+
+    few = {place(cell): cell for cell in cells if cell["k"] == 10}
+    rows = []
+    for k in sorted({cell["k"] for cell in cells} - {10}):
+        shown = []
+        for n_bits in (64, 128, 256):
+            grown = [
+                (cell["peers"]["native"]["median_ms"] / before["peers"]["native"]["median_ms"], cell, before)
+                for cell in cells
+                if (cell["k"], cell["bits"]) == (k, n_bits)
+                and (before := few.get(place(cell)))
+                and "native" in cell["peers"]
+                and "native" in before["peers"]
+            ]
+            if not grown:
+                shown.append("-")
+                continue
+            most, cell, before = max(grown, key=lambda each: each[0])
+            ours, theirs = faiss_ms(cell), faiss_ms(before)
+            beside = f"; FAISS flat's {ours / theirs:.1f}x" if ours and theirs else ""
+            shown.append(f"{most:.1f}x ({where_of(cell)}{beside})")
+        rows.append(f"| native | {k:,} | " + " | ".join(shown) + " |")
+    return rows
+
+
+def where_of(cell: dict[str, Any]) -> str:
+    """A cell in words, but for its width and k."""
+    return f"{cell['data']} {cell['n']:,}, batch {cell['batch']:,}, threads {cell['threads']}"
 
 
 def verdict(bar: Bar, cell: dict[str, Any], least: float) -> str:

@@ -4,6 +4,7 @@
     python benchmarks/search.py                    everything: hours, resumable; cells that are done are kept
     python benchmarks/search.py --n 1e6 --bits 64  some of it
     python benchmarks/search.py --again --n 1e6 1e7 --k 10 --no-others --no-approximate    the bars, in 20 minutes
+    python benchmarks/search.py --kinds trained.npy --n 1e5 1e6    codes of a model (trained_codes.py), or your own
 
 Writes search.json, search.md and search.png into --out. In a cell (data, N, bits, k, batch, threads) all contestants
 take turns, so that a busy machine hits them alike. In a turn one runs untimed first and then up to 8 times for up to
@@ -50,13 +51,11 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     # figures of another machine or of other versions are not mixed with these
     state = _machine.load_state(options.out / "search.json", key={"machine": machine()})
-    for kind in options.kinds:
-        for count in options.n:
-            for n_bits in options.bits:
-                cells = cells_of(kind, count, n_bits, options)
-                missing = [cell for cell in cells if options.again or name_of(cell) not in state["cells"]]
-                if missing:
-                    run_cells(missing, options, state)
+    for kind, count, n_bits in itertools.product(options.kinds, options.n, options.bits):
+        cells = cells_of(kind, count, n_bits, options)
+        missing = [cell for cell in cells if options.again or name_of(cell) not in state["cells"]]
+        if missing:
+            run_cells(missing, *make(kind, count, n_bits), options, state)
     save(state, options.out)
     write_plot(state, options.out)
     print((options.out / "search.md").read_text())
@@ -65,7 +64,7 @@ def main() -> None:
 def cells_of(kind: str, count: int, n_bits: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The cells of one data set."""
     return [
-        {"data": kind, "n": count, "bits": n_bits, "k": k, "batch": batch, "threads": threads}
+        {"data": Path(kind).stem, "n": count, "bits": n_bits, "k": k, "batch": batch, "threads": threads}
         for k in options.k
         for batch in options.batch
         for threads in options.threads
@@ -97,7 +96,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(given)
     options.n = options.n or ([100_000] if options.quick else [100_000, 1_000_000, 10_000_000])
-    options.k = options.k or ([10] if options.quick else [10, 100])
+    options.k = options.k or ([10] if options.quick else [10, 100, 1000])
     options.seconds = options.seconds or (0.6 if options.quick else 6.0)
     if options.approximate is None:
         options.approximate = not options.quick
@@ -110,8 +109,13 @@ def make(kind: str, count: int, n_bits: int) -> tuple[Any, Any]:
     """Codes and queries of one distribution; a file gives its last rows as queries."""
     rng = np.random.default_rng(n_bits)
     if kind.endswith(".npy"):
-        codes = np.load(kind)[:, : n_bits // 8]
-        return np.ascontiguousarray(codes[: min(count, len(codes) - QUERIES)]), np.ascontiguousarray(codes[-QUERIES:])
+        codes = np.load(kind, mmap_mode="r")
+        if codes.dtype != np.uint8 or codes.ndim != 2 or len(codes) < count + QUERIES or 8 * codes.shape[1] < n_bits:
+            raise SystemExit(
+                f"{kind} holds {codes.dtype} of shape {codes.shape}; {count:,} codes of {n_bits} bits and {QUERIES:,} "
+                "queries are needed (--n and --bits ask for fewer)"
+            )
+        return tuple(np.ascontiguousarray(part[:, : n_bits // 8]) for part in (codes[:count], codes[-QUERIES:]))
     if kind == "uniform":
         codes = rng.integers(0, 256, (count + QUERIES, n_bits // 8), np.uint8)
     else:
@@ -123,10 +127,11 @@ def make(kind: str, count: int, n_bits: int) -> tuple[Any, Any]:
     return codes[:count], np.ascontiguousarray(codes[count:])
 
 
-def run_cells(cells: list[dict[str, Any]], options: argparse.Namespace, state: dict[str, Any]) -> None:
+def run_cells(
+    cells: list[dict[str, Any]], codes: Any, queries: Any, options: argparse.Namespace, state: dict[str, Any]
+) -> None:
     """Time the cells of one data set, and save after each."""
     kind, count, n_bits = cells[0]["data"], cells[0]["n"], cells[0]["bits"]
-    codes, queries = make(kind, count, n_bits)
     index = hashret.FlatIndex(n_bits)
     index.add(codes)
     codes = index.codes  # in memory as an index has them

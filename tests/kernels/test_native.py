@@ -14,6 +14,7 @@ import pytest
 
 from hashret import kernels
 from hashret.errors import InputError, MissingExtraError
+from hashret.kernels import _numpy as plain
 from hashret.kernels import native
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,6 +119,50 @@ def test_threads_share_the_rows(level, truth, make_codes, queries):
     agrees(codes, batch[:3], 20, truth, n_bits=512, mask=mask, radius=250, threads=3)
 
 
+def agrees_with_numpy(codes, queries, k, *, n_bits, radius=None, threads=2):
+    """For more queries than the plain truth has time for."""
+    options = {"n_bits": n_bits, "rows_mask": None, "threads": threads}
+    for a, b in zip(*(each.search(codes, queries, k, radius=radius, **options) for each in (native, plain))):
+        np.testing.assert_array_equal(a, b)
+    if radius is not None:
+        for a, b in zip(*(each.range_search(codes, queries, radius, **options) for each in (native, plain))):
+            np.testing.assert_array_equal(a, b)
+
+
+@needs_native
+@pytest.mark.parametrize("kind", ["random", "near", "duplicates"])
+@pytest.mark.parametrize("n_bits", [60, 128, 256])
+def test_threads_with_queries_of_their_own(level, make_codes, n_bits, kind):
+    rng = np.random.default_rng(n_bits)
+    codes, queries = make_codes(rng, 9000, n_bits, kind), make_codes(rng, 530, n_bits)
+    queries[::3] = codes[rng.integers(0, len(codes), len(queries[::3]))]
+    for k in (9, 300):  # of 300 the search begins with a bound that a sample gives
+        agrees_with_numpy(codes, queries, k, n_bits=n_bits)
+    agrees_with_numpy(codes, queries, 100, n_bits=n_bits, radius=n_bits // 3)
+
+
+def sampled(rows, step):
+    """The rows that csrc/sample.c takes, one in each step."""
+    spread = 0
+    for i in range(rows // step):
+        spread = (spread * 6364136223846793005 + 1442695040888963407) % 2**64
+        yield i * step + (spread >> 33) % step
+
+
+@needs_native
+def test_a_sample_that_deceives_costs_no_hit(level):
+    """All rows that are near are in the sample: twice as many as promise 100 hits at their distance, but only 63."""
+    n_bits, rows = 64, 20_000
+    codes = np.full((rows, 8), 0xFF, np.uint8)
+    codes[:, 7] = np.random.default_rng(0).integers(0, 256, rows)
+    codes[list(sampled(rows, 8))[::40]] = 0
+    queries = np.zeros((64, 8), np.uint8)
+    queries[1::2] = 0xFF
+    agrees_with_numpy(codes, queries, 100, n_bits=n_bits, threads=1)
+    near = native.search(codes, queries[:64], 100, n_bits=n_bits, rows_mask=None, radius=None, threads=1)[0][0]
+    assert (near == 0).sum() == 63 and near[63:].min() >= 56  # the others are found beyond the bound
+
+
 @needs_native
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="nothing here lists threads")
 @pytest.mark.parametrize(
@@ -127,6 +172,7 @@ def test_as_many_threads_as_a_search_is_worth(rows, queries, threads):
     code = f"""
 import os
 import numpy as np
+from hashret.kernels import _numpy as plain
 from hashret.kernels import native
 
 codes = np.zeros(({rows}, 64), np.uint8)
@@ -168,6 +214,7 @@ def test_a_fork_searches_with_threads_of_its_own(make_codes):
         """
 import importlib.util, os, signal, sys
 import numpy as np
+from hashret.kernels import _numpy as plain
 from hashret.kernels import native
 
 spec = importlib.util.spec_from_file_location("again._native", native.extension().__file__)

@@ -1,13 +1,17 @@
-/* Exact search: rows in chunks, chunks among threads, many queries a chunk.
+/* Exact search: rows in chunks, chunks or queries among threads, many queries a chunk.
  *
  *   request ─► tiles of queries ─► threads take chunks of rows ─► level: scan (few queries) | bit-sliced blocks (many)
- *                                        every thread has its own selections ─► merged by (distance, row)
+ *                            │           every thread has its own selections ─► merged by (distance, row)
+ *                            └──► of many queries: threads take some of them, and look at all chunks
  *
  * A chunk stays in the cache while all queries of the tile look at it. Chunks are taken in ascending order, so each
- * thread sees its rows in ascending order, which the selection relies on. Must not know of Python.
+ * thread sees its rows in ascending order, which the selection relies on. Threads with queries of their own have nothing
+ * to merge, and a query keeps as many rows as with one thread; but each has to transpose all blocks. Must not know of
+ * Python.
  */
 #include "search.h"
 
+#include "sample.h"
 #include "threads.h"
 
 enum {
@@ -18,6 +22,7 @@ enum {
     PICK_WIDTHS = 12,           /* and of so many rows: 1.7 % of a million codes of 64 bits, 4 % at 256 */
     SAMPLE = 128,               /* rows of a chunk that tell roughly how many of it a mask selects */
     PICKED = 256,               /* rows by themselves until nearer ones bring the limit down */
+    APART = 256,                /* queries of its own that a thread needs, for which transposing is a small part */
 };
 /* About the most memory that the selections of a tile take in a thread; one query may want more, and a search within a
  * radius keeps all that it finds. */
@@ -27,13 +32,17 @@ typedef struct {
     const hr_request *request;
     const hr_level *level;
     size_t words, tile, stride;
-    uint64_t *queries; /* of this tile, in whole words */
-    int sliced, columns;
-    size_t next_chunk, n_chunks, pick_bytes;
+    const uint64_t *queries; /* of this tile, in whole words */
+    int sliced, columns, threads;
+    int n_apart; /* parts of the tile that threads take, or 0: they take chunks */
+    size_t next, n_chunks, pick_bytes; /* next: chunk or part */
+    const hr_sample *sample;
 } search_job;
 
 typedef struct {
     search_job *job;
+    const uint64_t *queries; /* all of the tile, or its part */
+    size_t tile;
     hr_selection *selections;
     uint64_t *layouts;
     uint8_t *scratch, *padded;
@@ -74,9 +83,9 @@ static void search_picked(worker *w, const uint8_t *rows, size_t n, const uint64
         }
         for (; left; left &= left - 1) picked[count++] = at + HR_LOWEST(left);
     }
-    for (size_t q = 0; q < job->tile; q++) {
+    for (size_t q = 0; q < w->tile; q++) {
         hr_selection *selection = &w->selections[q];
-        const uint64_t *query = job->queries + q * job->words;
+        const uint64_t *query = w->queries + q * job->words;
         for (size_t from = 0; from < count && selection->below; from += PICKED) {
             hr_near near[PICKED];
             size_t some = count - from < PICKED ? count - from : PICKED;
@@ -114,15 +123,15 @@ static void search_chunk(worker *w, size_t chunk) {
         rows = w->padded;
     }
     if (!job->sliced) {
-        size_t step = job->tile == 1 ? n : (SCAN_BYTES / (words * 8) + 63) / 64 * 64;
+        size_t step = w->tile == 1 ? n : (SCAN_BYTES / (words * 8) + 63) / 64 * 64;
         for (size_t row = 0; row < n; row += step)
             if (job->columns)
-                level->columns(rows + row * words * 8, n - row < step ? n - row : step, words, job->queries, job->tile,
+                level->columns(rows + row * words * 8, n - row < step ? n - row : step, words, w->queries, w->tile,
                                mask == NULL ? NULL : mask + row, first + row, w->scratch, w->selections);
-            else for (size_t q = 0; q < job->tile; q++)
+            else for (size_t q = 0; q < w->tile; q++)
                 if (w->selections[q].below)
                     level->scan(rows + row * words * 8, n - row < step ? n - row : step, words,
-                                job->queries + q * words, mask == NULL ? NULL : mask + row, first + row,
+                                w->queries + q * words, mask == NULL ? NULL : mask + row, first + row,
                                 &w->selections[q]);
         return;
     }
@@ -140,114 +149,161 @@ static void search_chunk(worker *w, size_t chunk) {
             memset(full + rest, 0, lanes * words * 8 - rest);
             block = full;
         }
-        level->sliced(block, words, request->n_bits, job->queries, w->layouts, job->stride, job->tile, wanted,
+        level->sliced(block, words, request->n_bits, w->queries, w->layouts, job->stride, w->tile, wanted,
                       first + row, w->scratch, w->selections);
     }
 }
 
-static int worker_open(worker *w, search_job *job) {
+static int worker_open(worker *w) {
+    const search_job *job = w->job;
     const hr_request *request = job->request;
     const hr_level *level = job->level;
-    w->selections = calloc(job->tile, sizeof *w->selections);
+    w->selections = calloc(w->tile, sizeof *w->selections);
     if (w->selections == NULL) return 0;
-    for (size_t q = 0; q < job->tile; q++)
-        if (!hr_selection_open(&w->selections[q], request->n_bits, request->below, request->wanted)) return 0;
     int copies = request->n_bytes != job->words * 8;
-    size_t scratch = job->sliced ? (hr_scratch_bytes(level, request->n_bits, job->tile) + 63) / 64 * 64 : job->columns ? SCAN_BYTES : 0;
+    size_t scratch = job->sliced ? (hr_scratch_bytes(level, request->n_bits, w->tile) + 63) / 64 * 64 : job->columns ? SCAN_BYTES : 0;
     size_t padded = ((copies ? CHUNK_ROWS : 0) + (job->sliced ? (size_t)level->lanes : 0)) * job->words * 8;
-    size_t layouts = job->sliced ? job->tile * job->stride * 8 : 0;
+    size_t layouts = job->sliced ? w->tile * job->stride * 8 : 0;
     if (scratch + padded) {
         w->memory = malloc(scratch + padded + layouts + 64);
         if (w->memory == NULL) return 0;
         w->scratch = (uint8_t *)(((uintptr_t)w->memory + 63) & ~(uintptr_t)63);
         w->padded = w->scratch + scratch;
-    }
-    if (job->sliced) {
         w->layouts = (uint64_t *)(w->padded + padded);
-        for (size_t q = 0; q < job->tile; q++)
-            level->lay_out(job->queries + q * job->words, request->n_bits, request->below, w->layouts + q * job->stride);
+    }
+    for (size_t q = 0; q < w->tile; q++) {
+        const uint64_t *query = w->queries + q * job->words;
+        uint32_t below = hr_sample_below(job->sample, request, level, job->words, query);
+        if (!hr_selection_open(&w->selections[q], request->n_bits, below, request->wanted)) return 0;
+        if (job->sliced) level->lay_out(query, request->n_bits, below, w->layouts + q * job->stride);
     }
     return 1;
 }
 
-static void worker_close(worker *w, size_t tile) {
+static void worker_close(worker *w) {
     if (w->selections != NULL)
-        for (size_t q = 0; q < tile; q++) hr_selection_close(&w->selections[q]);
+        for (size_t q = 0; q < w->tile; q++) hr_selection_close(&w->selections[q]);
     free(w->selections);
     free(w->memory);
 }
 
-static void work(void *workers, int part) {
-    worker *w = (worker *)workers + part;
-    size_t chunk = HR_TAKE(w->job->next_chunk);
-    if (part && chunk >= w->job->n_chunks) return; /* the others have done it all */
-    w->began = 1;
-    w->ok = worker_open(w, w->job);
-    if (!w->ok) return;
-    for (; chunk < w->job->n_chunks; chunk = HR_TAKE(w->job->next_chunk)) search_chunk(w, chunk);
-    for (size_t q = 0; q < w->job->tile; q++)
-        if (w->selections[q].failed) w->ok = 0;
-}
-
-/* The sorted keys of each thread to those of the query. */
-static int deliver(worker *workers, int n_workers, size_t tile, size_t first, hr_receive receive, void *context) {
-    size_t wanted = workers[0].job->request->wanted;
-    uint64_t *sorted = NULL, *merged = NULL;
+/* The keys of every query in their order, and no more than are wanted. */
+static int sort_all(worker *w) {
+    uint64_t *sorted = NULL;
     size_t room = 0;
     int ok = 1;
-    for (size_t q = 0; q < tile && ok; q++) {
-        size_t total = 0, parts[HR_THREADS][2];
-        for (int i = 0; i < n_workers; i++) total += workers[i].selections[q].size;
-        if (total > room || sorted == NULL) {
-            room = total + 64;
+    for (size_t q = 0; q < w->tile && ok; q++) {
+        hr_selection *s = &w->selections[q];
+        if (sorted == NULL || s->size > room) {
+            room = s->size + 64;
             free(sorted);
-            free(merged);
             sorted = malloc(room * sizeof *sorted);
-            merged = malloc(room * sizeof *merged);
-            if (sorted == NULL || merged == NULL) {
-                ok = 0;
-                break;
-            }
         }
-        size_t used = 0;
-        for (int i = 0; i < n_workers; i++) {
-            parts[i][0] = used;
-            used += hr_selection_sorted(&workers[i].selections[q], sorted + used);
-            parts[i][1] = used;
-        }
-        if (n_workers == 1) {
-            ok = receive(context, first + q, sorted, used);
-            continue;
-        }
-        size_t n = 0;
-        for (; n < wanted && n < used; n++) {
-            int best = -1;
-            for (int i = 0; i < n_workers; i++)
-                if (parts[i][0] < parts[i][1] && (best < 0 || sorted[parts[i][0]] < sorted[parts[best][0]])) best = i;
-            merged[n] = sorted[parts[best][0]++];
-        }
-        ok = receive(context, first + q, merged, n);
+        ok = sorted != NULL && !s->failed;
+        if (!ok) break;
+        s->size = hr_selection_sorted(s, sorted);
+        memcpy(s->keys, sorted, s->size * sizeof *sorted);
     }
     free(sorted);
+    return ok;
+}
+
+/* `from` is the first chunk; further ones are taken from `next`, or are those that follow. */
+static void search_chunks(worker *w, size_t from, size_t *next) {
+    w->began = 1;
+    w->ok = worker_open(w);
+    if (!w->ok) return;
+    for (size_t chunk = from; chunk < w->job->n_chunks; chunk = next == NULL ? chunk + 1 : HR_TAKE(*next))
+        search_chunk(w, chunk);
+    w->ok = sort_all(w);
+}
+
+static void work(void *workers, int thread) {
+    worker *all = workers;
+    search_job *job = all->job;
+    if (job->n_apart) {
+        for (size_t part; (part = HR_TAKE(job->next)) < (size_t)job->n_apart;) search_chunks(&all[part], 0, NULL);
+        return;
+    }
+    size_t chunk = HR_TAKE(job->next);
+    if (thread && chunk >= job->n_chunks) return; /* the others have done it all */
+    search_chunks(&all[thread], chunk, &job->next);
+}
+
+static int search_again(const search_job *job, const uint64_t *query, size_t number, hr_receive receive, void *context);
+
+/* What the workers, which had the same queries, found for each of them; `first` is the number of the first query. */
+static int deliver(worker *workers, int n_workers, size_t first, hr_receive receive, void *context) {
+    const search_job *job = workers[0].job;
+    size_t wanted = job->request->wanted, room = 0;
+    uint64_t *merged = NULL;
+    int ok = 1;
+    for (size_t q = 0; q < workers[0].tile && ok; q++) {
+        size_t total = 0, at[HR_THREADS] = {0};
+        for (int i = 0; i < n_workers; i++) total += workers[i].selections[q].size;
+        if (job->sample->n && total < wanted) { /* its bound was too near */
+            ok = search_again(job, workers[0].queries + q * job->words, first + q, receive, context);
+            continue;
+        }
+        if (n_workers == 1) {
+            ok = receive(context, first + q, workers[0].selections[q].keys, total);
+            continue;
+        }
+        if (total > wanted) total = wanted;
+        if (total > room || merged == NULL) {
+            room = total + 64;
+            free(merged);
+            merged = malloc(room * sizeof *merged);
+            if (merged == NULL) return 0;
+        }
+        for (size_t n = 0; n < total; n++) {
+            const uint64_t *least = NULL;
+            int whose = 0;
+            for (int i = 0; i < n_workers; i++) {
+                const hr_selection *s = &workers[i].selections[q];
+                if (at[i] < s->size && (least == NULL || s->keys[at[i]] < *least)) least = s->keys + at[i], whose = i;
+            }
+            merged[n] = *least;
+            at[whose]++;
+        }
+        ok = receive(context, first + q, merged, total);
+    }
     free(merged);
     return ok;
 }
 
-static int search_tile(search_job *job, int threads, size_t first, hr_receive receive, void *context) {
+/* `first` is the number of the job's first query. */
+static int search_tile(search_job *job, size_t first, hr_receive receive, void *context) {
     worker workers[HR_THREADS];
-    memset(workers, 0, sizeof workers);
-    job->next_chunk = 0;
-    for (int i = 0; i < threads; i++) workers[i].job = job;
-    hr_together(threads, work, workers);
-    int ok = 1, n_workers = 0;
-    for (int i = 0; i < threads; i++) {
+    job->next = 0;
+    int n = job->n_apart ? job->n_apart : job->threads, ok = 1, n_workers = 0;
+    for (int i = 0; i < n; i++) {
+        size_t from = job->n_apart ? job->tile * i / n : 0, end = job->n_apart ? job->tile * (i + 1) / n : job->tile;
+        workers[i] = (worker){.job = job, .queries = job->queries + from * job->words, .tile = end - from};
+    }
+    hr_together(job->threads, work, workers);
+    for (int i = 0; i < n; i++) {
         if (!workers[i].began) continue; /* the others did its chunks */
         ok &= workers[i].ok;
         workers[n_workers++] = workers[i];
     }
-    if (ok) ok = deliver(workers, n_workers, job->tile, first, receive, context);
-    for (int i = 0; i < n_workers; i++) worker_close(&workers[i], job->tile);
+    if (job->n_apart)
+        for (int i = 0; i < n && ok; first += workers[i++].tile) ok = deliver(&workers[i], 1, first, receive, context);
+    else if (ok)
+        ok = deliver(workers, n_workers, first, receive, context);
+    for (int i = 0; i < n_workers; i++) worker_close(&workers[i]);
     return ok;
+}
+
+/* One query without a bound to begin with. */
+static int search_again(const search_job *job, const uint64_t *query, size_t number, hr_receive receive, void *context) {
+    static const hr_sample none;
+    search_job again = *job;
+    again.queries = query;
+    again.tile = 1;
+    again.sliced = again.columns = again.n_apart = 0;
+    again.sample = &none;
+    return search_tile(&again, number, receive, context);
 }
 
 int hr_search(const hr_request *request, hr_receive receive, void *context) {
@@ -259,9 +315,11 @@ int hr_search(const hr_request *request, hr_receive receive, void *context) {
     if (most > HR_TILE) most = HR_TILE;
     uint64_t *queries = malloc(most * words * 8);
     if (queries == NULL) return 0;
+    hr_sample sample;
+    hr_sample_open(&sample, request, words);
     int ok = 1;
     for (size_t first = 0; first < request->n_queries && ok; first += most) {
-        search_job job = {.request = request, .level = level, .words = words, .queries = queries};
+        search_job job = {.request = request, .level = level, .words = words, .queries = queries, .sample = &sample};
         job.tile = request->n_queries - first < most ? request->n_queries - first : most;
         job.stride = (HR_START + hr_units(request->n_bits) + 7) / 8 * 8;
         job.sliced = level->lanes && job.tile >= level->sliced_from[words > 2 ? 2 : words - 1];
@@ -272,9 +330,12 @@ int hr_search(const hr_request *request, hr_receive receive, void *context) {
         uint64_t worth = (uint64_t)request->n_rows * request->n_bytes * job.tile / THREAD_BYTES + 1;
         size_t threads = request->threads < HR_THREADS ? (size_t)request->threads : HR_THREADS;
         if (threads > worth) threads = (size_t)worth;
-        if (threads > job.n_chunks) threads = job.n_chunks;
-        ok = search_tile(&job, threads < 1 ? 1 : (int)threads, first, receive, context);
+        if (threads > 1 && job.tile / threads >= APART) job.n_apart = (int)threads;
+        if (!job.n_apart && threads > job.n_chunks) threads = job.n_chunks;
+        job.threads = threads < 1 ? 1 : (int)threads;
+        ok = search_tile(&job, first, receive, context);
     }
+    hr_sample_close(&sample);
     free(queries);
     return ok;
 }
