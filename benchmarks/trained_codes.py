@@ -34,6 +34,9 @@ def main() -> None:
 
     features = load(args.data, split="test", cache_dir=None)
     train, rng = features.train, np.random.default_rng(0)
+    chosen = rng.permutation(len(features.test.texts))[:QUERIES]
+    if len(chosen) < QUERIES:
+        raise SystemExit(f"the test split of {args.data} has {len(chosen):,} texts, and {QUERIES:,} are searched with")
     hasher = FeatureHasher(n_bits=max(LENGTHS), code_lengths=LENGTHS, passes=args.passes)
     hasher.fit(train.images, train.texts, owner=train.owner)
     parts = [hasher.encode_images(train.images)[: args.n]]
@@ -42,7 +45,6 @@ def main() -> None:
         one, other = (train.images[rng.integers(0, len(train.images), count)] for _ in range(2))
         share = rng.random((count, 1), np.float32)
         parts.append(hasher.encode_images(share * one + (1 - share) * other))
-    chosen = rng.permutation(len(features.test.texts))[:QUERIES]
     parts.append(hasher.encode_texts(features.test.texts[chosen]))
     codes = np.concatenate(parts)
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,9 @@ from hashret.kernels.contract import Distances, Mask, RangeHits, Rows
 from hashret.kernels.parallel import in_threads, pieces
 
 _CALL = 131_072  # words that a call works on, about a tenth of a millisecond
-_ALONE = 32_768  # the same for a query alone, which waits for no other thread: they stay in the second-level cache
-_BLOCK = 4 * _CALL  # words of a block
+_ALONE = 32_768  # the same of one query or two, mostly without another thread: they stay in the second-level cache
+_BLOCK = 4 * _CALL  # words of a block at most; nor has it more rows than a call takes words
+_HELD = 32_768  # candidates of a query, beside some for each hit, until those that are too far by now are dropped
 
 
 def available() -> bool:
@@ -125,7 +126,7 @@ class _Nearest(_Within):
         kth = int(np.searchsorted(np.cumsum(self._counts), self._k))
         if kth < self.bound:
             self.bound = kth
-        if self._held > 4 * self._k + _BLOCK:  # falling distances: drop what can no longer be among the k
+        if self._held > 4 * self._k + _HELD:  # falling distances: drop what can no longer be among the k
             near, rows = self.result()
             self._near, self._rows, self._held = [near], [rows], len(rows)
             self._counts = np.bincount(near, minlength=len(self._counts))
@@ -136,12 +137,16 @@ class _Nearest(_Within):
 
 
 def _scan(codes: Codes, queries: Codes, states: Sequence[_Within], rows_mask: Mask | None, *, k: int) -> None:
-    """Show every query's state the rows below its bound, block by block in row order; ``k`` bound it, 0: none do."""
+    """Show every query's state the rows below its bound, block by block in row order.
+
+    Args:
+        k: hits that a query looks for, which bring its bound down; 0: all within the bound.
+    """
     words = _words(queries)
     many = len(states) > 2
     scratch = _Scratch(codes.shape[1], _CALL if many else _ALONE)
     # all rows of a first block are candidates, and of each later one k for every ``first`` rows: least when balanced
-    first = math.isqrt(k * min(len(codes), scratch.rows))
+    first = min(scratch.rows, math.isqrt(k * min(len(codes), scratch.rows)))
     for start, end in _blocks(len(codes), scratch.rows, first=first):
         part = codes[start:end]
         block = _planes(part) if many else _words(part).T  # a copy pays from the third query on

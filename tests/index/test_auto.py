@@ -110,6 +110,29 @@ def test_many_hits_have_a_choice_of_their_own(monkeypatch):
 
 
 @pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
+@pytest.mark.parametrize(("share", "kept"), [(0.89, True), (0.91, False)])
+def test_tables_are_kept_for_a_clear_gain(monkeypatch, share, kept):
+    """And then used wherever they win at all."""
+    monkeypatch.setattr(auto, "_LEAST", 1 << 15)
+    times = {("mih", 11): (share, 1.2), ("mih", 101): (1.2, 0.99)}
+    monkeypatch.setattr(auto, "_times", lambda index, queries, k: times.get((index.kind, k), (1.0, 1.0)))
+    index = AutoIndex(64)
+    index.add(near_duplicates(1, COUNT, 64))
+    info = index.info()
+    ways = (info.single, info.batch, *info.many)
+    assert ways == (("mih", "flat", "flat", "mih") if kept else ("flat",) * 4)
+
+
+@pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
+def test_a_row_does_not_count_as_its_own_neighbour(small):
+    codes = np.repeat(np.random.default_rng(0).integers(0, 256, (COUNT // 10, 8), np.uint8), 10, axis=0)
+    index = AutoIndex(64)
+    index.add(codes)
+    assert index.info().distance > 0  # of ten equal rows, nine are neighbours of one
+    assert index.choose(codes[::100]).distance == 0  # and ten of a query
+
+
+@pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
 def test_the_choice_follows_the_queries_and_the_codes(small):
     codes = near_duplicates(1, COUNT, 128)
     index, flat = AutoIndex(128), FlatIndex(128)

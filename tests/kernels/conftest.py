@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hashret.kernels import available_backends
+from hashret.kernels import _numpy, available_backends
+
+SMALL = "numpy in small blocks"
 
 
-@pytest.fixture(params=available_backends())
-def backend(request):
-    """Every back end that can run here, one after the other."""
-    return request.param
+@pytest.fixture(params=[*available_backends(), SMALL])
+def backend(request, monkeypatch):
+    """Every back end that can run here, one after the other; numpy also with so few rows a block as tests have."""
+    if request.param != SMALL:
+        return request.param
+    for name, value in (("_CALL", 256), ("_ALONE", 64), ("_BLOCK", 1024), ("_HELD", 32)):
+        monkeypatch.setattr(_numpy, name, value)
+    return "numpy"
 
 
 @pytest.fixture(scope="session")

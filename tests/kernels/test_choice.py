@@ -77,7 +77,7 @@ def test_hamming_counts_differing_bits(seed, a, b, n_bytes):
 
 def test_hamming_over_several_blocks():
     rng = np.random.default_rng(0)
-    left, right = rng.integers(0, 256, (3, 5), dtype=np.uint8), rng.integers(0, 256, (70_000, 5), dtype=np.uint8)
+    left, right = rng.integers(0, 256, (3, 5), dtype=np.uint8), rng.integers(0, 256, (140_000, 5), dtype=np.uint8)
     expected = np.bitwise_count(left[:, None] ^ right[None]).sum(axis=2)
     np.testing.assert_array_equal(hashret.hamming(left, right), expected)
     np.testing.assert_array_equal(hashret.hamming(left[0], right[7]), expected[:1, 7:8])

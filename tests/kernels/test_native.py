@@ -141,26 +141,35 @@ def test_threads_with_queries_of_their_own(level, make_codes, n_bits, kind):
     agrees_with_numpy(codes, queries, 100, n_bits=n_bits, radius=n_bits // 3)
 
 
-def sampled(rows, step):
-    """The rows that csrc/sample.c takes, one in each step."""
-    spread = 0
+def sampled(rows):
+    """The rows that csrc/sample.c takes for 100 hits of so many rows: one in each step."""
+    source = (Path(kernels.__file__).parent / "csrc" / "sample.c").read_text()
+    assert "SHARE = 8," in source and "(i * step + (spread >> 33) % step)" in source, "it takes others by now"
+    spread, step = 0, 8
     for i in range(rows // step):
         spread = (spread * 6364136223846793005 + 1442695040888963407) % 2**64
         yield i * step + (spread >> 33) % step
 
 
 @needs_native
-def test_a_sample_that_deceives_costs_no_hit(level):
+@pytest.mark.parametrize("deceived", [5, None], ids=["few", "half"])
+@pytest.mark.parametrize(
+    ("queries", "threads", "n_bits"), [(64, 1, 64), (70, 2, 128), (530, 2, 60), (1100, 3, 64), (1100, 2, 256)]
+)
+def test_a_sample_that_deceives_costs_no_hit(level, queries, threads, n_bits, deceived):
     """All rows that are near are in the sample: twice as many as promise 100 hits at their distance, but only 63."""
-    n_bits, rows = 64, 20_000
-    codes = np.full((rows, 8), 0xFF, np.uint8)
-    codes[:, 7] = np.random.default_rng(0).integers(0, 256, rows)
-    codes[list(sampled(rows, 8))[::40]] = 0
-    queries = np.zeros((64, 8), np.uint8)
-    queries[1::2] = 0xFF
-    agrees_with_numpy(codes, queries, 100, n_bits=n_bits, threads=1)
-    near = native.search(codes, queries[:64], 100, n_bits=n_bits, rows_mask=None, radius=None, threads=1)[0][0]
-    assert (near == 0).sum() == 63 and near[63:].min() >= 56  # the others are found beyond the bound
+    rows, width = 20_000, (n_bits + 7) // 8
+    codes = np.full((rows, width), 0xFF, np.uint8)
+    codes[:, width - 2] = np.random.default_rng(0).integers(0, 256, rows)
+    codes[list(sampled(rows))[::40]] = 0
+    batch = np.full((queries, width), 0xFF, np.uint8)
+    batch[: deceived or queries : 2 if deceived is None else 1] = 0
+    for each in (codes, batch):
+        each[:, -1] &= 0xFF << (8 * width - n_bits) & 0xFF  # bits that fill up the last byte are 0
+    batch = batch[::-1].copy()  # the deceived ones are in the last part and tile, too
+    agrees_with_numpy(codes, batch, 100, n_bits=n_bits, threads=threads)
+    near = native.search(codes, batch[-1:], 100, n_bits=n_bits, rows_mask=None, radius=None, threads=1)[0][0]
+    assert (near == 0).sum() == 63 and near[63] >= n_bits - 8  # the others are found beyond the bound
 
 
 @needs_native
@@ -172,7 +181,6 @@ def test_as_many_threads_as_a_search_is_worth(rows, queries, threads):
     code = f"""
 import os
 import numpy as np
-from hashret.kernels import _numpy as plain
 from hashret.kernels import native
 
 codes = np.zeros(({rows}, 64), np.uint8)
@@ -214,7 +222,6 @@ def test_a_fork_searches_with_threads_of_its_own(make_codes):
         """
 import importlib.util, os, signal, sys
 import numpy as np
-from hashret.kernels import _numpy as plain
 from hashret.kernels import native
 
 spec = importlib.util.spec_from_file_location("again._native", native.extension().__file__)

@@ -3,8 +3,8 @@
  * A query that looks for the k nearest of N rows keeps about k (1 + ln(N / k)) of them before its bound has come down,
  * and of a thousand hits that takes longer than to look at the rows. Among S rows taken all over, e = k S / N are
  * expected to be within the k-th distance. So the distance of the one at place e + 3 sqrt(e) + 3 is beyond it for all but
- * one query in a thousand, and lets through less rows. Who has found less than k below it has to look again. Must not
- * know who looks.
+ * one query in a thousand, and lets through fewer rows than no bound does. A query that finds fewer than k rows below it
+ * is searched again without it. Must not know who looks.
  */
 #include "sample.h"
 
@@ -22,8 +22,7 @@ static size_t root(size_t x) { /* rounded up */
     return r;
 }
 
-/* k (1 + ln(n / k)), with 1 + ln as about 7/10 of the bits of 2 n / k. */
-static size_t kept(size_t k, size_t n) {
+size_t hr_rows_kept(size_t k, size_t n) { /* 1 + ln is about 7/10 of the bits of 2 n / k */
     size_t bits = 1;
     for (size_t ratio = n / k; ratio; ratio >>= 1) bits++;
     return k * bits * 7 / 10;
@@ -36,14 +35,15 @@ void hr_sample_open(hr_sample *sample, const hr_request *request, size_t words) 
     if (k == 0 || k >= rows / SHARE) return; /* SIZE_MAX: all rows within a radius */
     size_t n = rows / k > ROWS / ENOUGH ? ROWS : rows / k * ENOUGH;
     if (n > rows / SHARE) n = rows / SHARE;
-    size_t expected = k * n / rows, nearest = expected + 3 * root(expected) + 3;
+    size_t expected = (k * n + rows - 1) / rows, nearest = expected + 3 * root(expected) + 3;
     if (nearest >= n) return;
-    if (n * words / 2 + (kept(nearest, n) + nearest * (rows / n)) * KEEP > kept(k, rows) * KEEP) return;
+    if (n * words / 2 + (hr_rows_kept(nearest, n) + nearest * (rows / n)) * KEEP > hr_rows_kept(k, rows) * KEEP) return;
     sample->rows = malloc(n * words * 8);
     if (sample->rows == NULL) return;
     sample->n = n;
     sample->nearest = nearest;
-    size_t step = rows / n, spread = 0;
+    size_t step = rows / n;
+    uint64_t spread = 0;
     for (size_t i = 0; i < n; i++) { /* somewhere in each step, lest rows in a pattern deceive it */
         spread = spread * 6364136223846793005u + 1442695040888963407u;
         uint8_t *code = sample->rows + i * words * 8;

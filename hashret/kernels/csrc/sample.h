@@ -13,7 +13,10 @@ typedef struct {
 void hr_sample_open(hr_sample *sample, const hr_request *request, size_t words);
 void hr_sample_close(hr_sample *sample);
 
-/* A distance that the k-th of all rows is most likely below; of no sample what the request says. */
+/* About how many rows a query keeps on its way to the k nearest of n, if k < n: k (1 + ln(n / k)). */
+size_t hr_rows_kept(size_t k, size_t n);
+
+/* A distance that the k-th of all rows is most likely below; without a sample, the request's own. */
 uint32_t hr_sample_below(const hr_sample *sample, const hr_request *request, const hr_level *level, size_t words,
                          const uint64_t *query);
 

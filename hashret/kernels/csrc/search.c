@@ -21,12 +21,17 @@ enum {
     PICK_BYTES = 384,           /* a row by itself takes as long as a scan of these, */
     PICK_WIDTHS = 12,           /* and of so many rows: 1.7 % of a million codes of 64 bits, 4 % at 256 */
     SAMPLE = 128,               /* rows of a chunk that tell roughly how many of it a mask selects */
+    DECEIVED = 16,              /* queries whose sample deceived them are searched again one by one; more, with their tile */
     PICKED = 256,               /* rows by themselves until nearer ones bring the limit down */
-    APART = 256,                /* queries of its own that a thread needs, for which transposing is a small part */
+    APART = 256,                /* queries of its own that a thread needs, so that transposing is a small part: with a
+                                 * tile's queries there are two to four such threads, and more take chunks */
+    KEEP_WORDS = 4,             /* to keep a row takes a query as long as its share of transposing so many words does */
 };
 /* About the most memory that the selections of a tile take in a thread; one query may want more, and a search within a
  * radius keeps all that it finds. */
 #define TILE_BYTES ((size_t)256 << 20)
+
+static const hr_sample no_sample;
 
 typedef struct {
     const hr_request *request;
@@ -272,6 +277,23 @@ static int deliver(worker *workers, int n_workers, size_t first, hr_receive rece
     return ok;
 }
 
+/* How many queries found fewer rows than they want, as the bound that they began with was too near. */
+static size_t deceived(const worker *workers, int n_workers) {
+    const search_job *job = workers[0].job;
+    size_t count = 0;
+    if (job->n_apart) {
+        for (int i = 0; i < n_workers; i++)
+            for (size_t q = 0; q < workers[i].tile; q++) count += workers[i].selections[q].size < job->request->wanted;
+        return count;
+    }
+    for (size_t q = 0; q < job->tile; q++) {
+        size_t total = 0;
+        for (int i = 0; i < n_workers; i++) total += workers[i].selections[q].size;
+        count += total < job->request->wanted;
+    }
+    return count;
+}
+
 /* `first` is the number of the job's first query. */
 static int search_tile(search_job *job, size_t first, hr_receive receive, void *context) {
     worker workers[HR_THREADS];
@@ -287,6 +309,11 @@ static int search_tile(search_job *job, size_t first, hr_receive receive, void *
         ok &= workers[i].ok;
         workers[n_workers++] = workers[i];
     }
+    if (ok && job->sample->n && deceived(workers, n_workers) > DECEIVED) {
+        for (int i = 0; i < n_workers; i++) worker_close(&workers[i]);
+        job->sample = &no_sample;
+        return search_tile(job, first, receive, context);
+    }
     if (job->n_apart)
         for (int i = 0; i < n && ok; first += workers[i++].tile) ok = deliver(&workers[i], 1, first, receive, context);
     else if (ok)
@@ -297,12 +324,11 @@ static int search_tile(search_job *job, size_t first, hr_receive receive, void *
 
 /* One query without a bound to begin with. */
 static int search_again(const search_job *job, const uint64_t *query, size_t number, hr_receive receive, void *context) {
-    static const hr_sample none;
     search_job again = *job;
     again.queries = query;
     again.tile = 1;
     again.sliced = again.columns = again.n_apart = 0;
-    again.sample = &none;
+    again.sample = &no_sample;
     return search_tile(&again, number, receive, context);
 }
 
@@ -330,7 +356,9 @@ int hr_search(const hr_request *request, hr_receive receive, void *context) {
         uint64_t worth = (uint64_t)request->n_rows * request->n_bytes * job.tile / THREAD_BYTES + 1;
         size_t threads = request->threads < HR_THREADS ? (size_t)request->threads : HR_THREADS;
         if (threads > worth) threads = (size_t)worth;
-        if (threads > 1 && job.tile / threads >= APART) job.n_apart = (int)threads;
+        int keeps = wanted && wanted < request->n_rows && /* with chunks of its own a thread keeps about as many rows as one alone */
+                    job.tile * hr_rows_kept(wanted, request->n_rows) * KEEP_WORDS > request->n_rows * words;
+        if (threads > 1 && job.tile / threads >= APART && keeps) job.n_apart = (int)threads;
         if (!job.n_apart && threads > job.n_chunks) threads = job.n_chunks;
         job.threads = threads < 1 ? 1 : (int)threads;
         ok = search_tile(&job, first, receive, context);

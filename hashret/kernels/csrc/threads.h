@@ -2,7 +2,11 @@
 #ifndef HASHRET_THREADS_H
 #define HASHRET_THREADS_H
 
+#ifdef _WIN32
+enum { HR_THREADS = 1 }; /* see threads.c */
+#else
 enum { HR_THREADS = 64 }; /* that one piece of work is divided among, at most */
+#endif
 
 typedef void (*hr_share)(void *context, int part);
 
