@@ -83,7 +83,7 @@ def write_report(state: dict[str, Any], out: Path, *, there: int, wanted: int) -
         "disturbs less (a fast contestant has more runs to be lucky in). `load` is the machine's load when a row",
         "began. Bars that are upper limits give the contestant's time over that of what it is compared with.",
         "",
-        "Uniform codes are random; clustered ones lie about 10,000 centres, each bit flipped with a probability of 0.1.",
+        "Uniform codes are random; clustered ones are one of 10,000 centres, each bit flipped with probability 0.1.",
         "Another name is that of a file of codes: trained is made by `benchmarks/trained_codes.py`, pictures (and",
         "mixtures of two) searched by captions.",
         "",
