@@ -5,7 +5,9 @@ queries, and the distance of their tenth neighbour says how many buckets hashing
 more than a scan, no table is made. Otherwise tables are made, both ways are timed on the sample, for single queries
 and for batches, for few hits and for many: the hundredth neighbour is farther, and takes more buckets. The tables are
 kept if they clearly win for few hits, and then used wherever they win. The choice is made at the first search, and
-again when the codes have doubled; ``info`` explains it. Must not know how either way works.
+again when the codes have doubled. Queries may be farther from the codes than these are from each other, captions from
+pictures above all: where most of them end in a scan after all, scans are chosen from then on. ``info`` explains the
+choice. Must not know how either way works.
 
 *Source:* the number of buckets within a radius, Norouzi, Punjani, Fleet: Fast Exact Search in Hamming Space with
 Multi-Index Hashing, TPAMI 2014, section 3.2.
@@ -16,7 +18,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +28,7 @@ import numpy.typing as npt
 from hashret.codes import Codes
 from hashret.index.asymmetric import AsymmetricHits, search_asymmetric
 from hashret.index.flat import FlatIndex
-from hashret.index.mih import PROBE_NS, MIHIndex
+from hashret.index.mih import PROBE_NS, MIHIndex, MIHStats
 from hashret.index.mih_tables import plan
 from hashret.index.storage import read_index
 from hashret.kernels import Hits, RangeHits, native
@@ -38,6 +40,7 @@ _BATCHES, _SINGLE = 5, 48  # that are timed: how far the tenth neighbour is, and
 _SAMPLE = _BATCHES * _BATCH + _SINGLE  # rows taken as queries
 _NEIGHBOUR, _FAR_NEIGHBOUR = 10, 100  # hits that are asked for on trial
 _MANY = 32  # hits from which the trial of more counts
+_WATCHED, _IN_VAIN = 64, 2 / 3  # queries, and the share of them that hashing leaves to a scan, from which it is dropped
 _CLEAR = 0.9  # of the time of a scan: tables take memory, and a gain of less is not worth them
 
 
@@ -84,6 +87,9 @@ class AutoIndex:
         self._flat = FlatIndex(n_bits, backend=backend)
         self._mih: MIHIndex | None = None  # where there is one, it owns the codes, and the flat index lies over them
         self._info: AutoInfo | None = None
+        self._watched: dict[
+            tuple[bool, bool], tuple[int, int]
+        ] = {}  # (many, batch): queries hashed, and scanned after all
         self._lock = threading.Lock()
 
     @property
@@ -137,7 +143,13 @@ class AutoIndex:
 
         Args, Returns and Raises: as in ``FlatIndex.search``.
         """
-        return self._chosen(queries, check_k(k)).search(queries, k, mask=mask, radius=radius)
+        index = self._chosen(queries, check_k(k))
+        if not isinstance(index, MIHIndex):
+            return index.search(queries, k, mask=mask, radius=radius)
+        hits = index.search(queries, k, mask=mask, radius=radius)
+        if not index.last.reason:  # there is one where nobody looked into the tables, as for a selective mask
+            self._watch(_way(queries, k), index.last)
+        return hits
 
     def range_search(self, queries: Codes, radius: int, *, mask: Mask | None = None) -> RangeHits:
         """All codes within ``radius`` (inclusive) of each query, those of one query ordered by (distance, row).
@@ -184,11 +196,27 @@ class AutoIndex:
 
     def _chosen(self, queries: Codes, k: int = 1) -> FlatIndex | MIHIndex:
         info = self.info()
-        batch = isinstance(queries, np.ndarray) and queries.ndim == 2 and len(queries) >= _BATCH
-        ways = info.many if k >= _MANY else (info.single, info.batch)
+        many, batch = _way(queries, k)
+        ways = info.many if many else (info.single, info.batch)
         if self._mih is not None and ways[batch] == MIHIndex.kind:
             return self._mih
         return self._flat
+
+    def _watch(self, way: tuple[bool, bool], last: MIHStats) -> None:
+        """Count what became of hashed queries; where most were scanned after all, scan such queries at once."""
+        with self._lock:
+            hashed, scanned = (a + b for a, b in zip(self._watched.get(way, (0, 0)), (last.queries, last.scanned)))
+            self._watched[way] = hashed, scanned
+            info, (many, batch) = self._info, way
+            if info is None or hashed < _WATCHED or scanned < _IN_VAIN * hashed:
+                return
+            ways = list(info.many if many else (info.single, info.batch))
+            if ways[batch] == FlatIndex.kind:
+                return
+            ways[batch] = FlatIndex.kind
+            changed = {"many": tuple(ways)} if many else dict(zip(("single", "batch"), ways))
+            reason = f"{info.reason}; of {hashed:,} queries {scanned:,} were scanned after all"
+            self._info = replace(info, reason=reason, **changed)
 
     def _choose(self, queries: Codes | None) -> AutoInfo:
         """Find out, and make or drop the tables accordingly."""
@@ -197,7 +225,7 @@ class AutoIndex:
             self._flat = FlatIndex.over(self._mih.codes, n_bits=self.n_bits, backend=self._flat.backend)
         elif mih is not None and mih is not self._mih:
             self._flat = FlatIndex.over(mih.codes, n_bits=self.n_bits, backend=self._flat.backend)
-        self._mih, self._info = mih, info
+        self._mih, self._info, self._watched = mih, info, {}
         return info
 
     def _compare(self, queries: Codes | None) -> tuple[MIHIndex | None, AutoInfo]:
@@ -236,6 +264,11 @@ class AutoIndex:
         single, batch = _faster(mih_ms, flat_ms)
         info = AutoInfo(single, batch, count, reason, distance, buckets, flat_ms, mih_ms, _faster(*far_ms))
         return index, info
+
+
+def _way(queries: Codes, k: int) -> tuple[bool, bool]:
+    """Whether many hits are asked for, and for many queries."""
+    return k >= _MANY, isinstance(queries, np.ndarray) and queries.ndim == 2 and len(queries) >= _BATCH
 
 
 def _buckets(widths: tuple[int, ...], distance: float) -> float:

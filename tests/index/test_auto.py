@@ -124,6 +124,36 @@ def test_tables_are_kept_for_a_clear_gain(monkeypatch, share, kept):
 
 
 @pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
+def test_queries_far_from_the_codes_are_scanned_after_some(small):
+    """As captions are that look for pictures, while pictures are near each other."""
+    codes = near_duplicates(1, COUNT, 128)
+    index, flat = AutoIndex(128), FlatIndex(128)
+    for each in (index, flat):
+        each.add(codes)
+    far = np.random.default_rng(5).integers(0, 256, (63, 16), dtype=np.uint8)
+    near = near_duplicates(2, 63, 128)
+    for some in (near, far):
+        for query in some:
+            index.search(query, 3)
+    assert index.info().single == "mih"  # half of the queries are near enough
+    for query in far:
+        for got, want in zip(index.search(query, 3), flat.search(query, 3)):
+            np.testing.assert_array_equal(got, want)
+    info = index.info()
+    assert info.single == "flat" and "scanned after all" in info.reason
+    assert (info.batch, info.many) == ("mih", ("mih", "mih"))  # of which nothing is known yet
+    index.search(far, 3, mask=np.arange(COUNT) < 9)  # says nothing about the tables
+    assert index.info().batch == "mih"
+    index.search(far, 3)
+    index.search(far, 50)
+    assert index.info().batch == "mih"  # 63 queries are too few to tell
+    index.search(far, 3)
+    assert index.info().batch == "flat" and index.info().many == ("mih", "mih")
+    index.search(far, 50)
+    assert index.info().many == ("mih", "flat")
+
+
+@pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
 def test_a_row_does_not_count_as_its_own_neighbour(small):
     codes = np.repeat(np.random.default_rng(0).integers(0, 256, (COUNT // 10, 8), np.uint8), 10, axis=0)
     index = AutoIndex(64)
