@@ -4,7 +4,7 @@ Whether hashing pays depends on how far the nearest codes are, so that is measur
 queries, and the distance of their tenth neighbour says how many buckets hashing has to look into. If that alone costs
 more than a scan, no table is made. Otherwise tables are made, both ways are timed on the sample, for single queries
 and for batches, for few hits and for many: the hundredth neighbour is farther, and takes more buckets. The tables are
-kept if they clearly win for few hits, and then used wherever they win. The choice is made at the first search, and
+kept if they clearly win for few hits, and used wherever they clearly win. The choice is made at the first search, and
 again when the codes have doubled. Queries may be farther from the codes than these are from each other, captions from
 pictures above all: where most of them end in a scan after all, scans are chosen from then on. ``info`` explains the
 choice. Must not know how either way works.
@@ -41,7 +41,7 @@ _SAMPLE = _BATCHES * _BATCH + _SINGLE  # rows taken as queries
 _NEIGHBOUR, _FAR_NEIGHBOUR = 10, 100  # hits that are asked for on trial
 _MANY = 32  # hits from which the trial of more counts
 _WATCHED, _IN_VAIN = 64, 2 / 3  # queries, and the share of them that hashing leaves to a scan, from which it is dropped
-_CLEAR = 0.9  # of the time of a scan: tables take memory, and a gain of less is not worth them
+_CLEAR = 0.9  # of the time of a scan: tables take memory, and queries may be farther than those of the trial
 
 
 @dataclass(frozen=True)
@@ -257,11 +257,11 @@ class AutoIndex:
             f"{found}; a query takes {mih_ms[0]:.2f} ms by hashing and {flat_ms[0]:.2f} ms by a scan, "
             f"and in a batch {mih_ms[1]:.2f} and {flat_ms[1]:.2f} ms"
         )
-        if all(hashed > _CLEAR * scanned for hashed, scanned in zip(mih_ms, flat_ms)):
+        single, batch = _faster(mih_ms, flat_ms)
+        if flat == single == batch:
             return None, AutoInfo(flat, flat, count, reason, distance, buckets, flat_ms, mih_ms)
         far_ms = [_times(each, queries, more) for each in (index, self._flat)]
         reason += f"; for {_FAR_NEIGHBOUR} hits {far_ms[0][0]:.2f} and {far_ms[1][0]:.2f} ms"
-        single, batch = _faster(mih_ms, flat_ms)
         info = AutoInfo(single, batch, count, reason, distance, buckets, flat_ms, mih_ms, _faster(*far_ms))
         return index, info
 
@@ -278,8 +278,8 @@ def _buckets(widths: tuple[int, ...], distance: float) -> float:
 
 
 def _faster(hashed: tuple[float, float], scanned: tuple[float, float]) -> tuple[str, str]:
-    """The way that is faster for a query alone, and for one of a batch."""
-    single, batch = (MIHIndex.kind if h < s else FlatIndex.kind for h, s in zip(hashed, scanned))
+    """The way that is faster for a query alone, and for one of a batch: hashing where it clearly is."""
+    single, batch = (MIHIndex.kind if h < _CLEAR * s else FlatIndex.kind for h, s in zip(hashed, scanned))
     return single, batch
 
 

@@ -230,7 +230,6 @@ def indexed(request, monkeypatch):
     monkeypatch.setattr(mih_tables, "_FEWEST", 1)
     monkeypatch.setattr(auto, "_LEAST", 1)
     monkeypatch.setattr(auto, "_CLEAR", math.inf)  # hashing wherever it is tried
-    monkeypatch.setattr(auto, "_faster", lambda hashed, scanned: ("mih", "mih"))
 
     def over(rng, codes, n_bits):
         cost = float(rng.choice([0.0, 0.05, 15.0]))  # all is probed, some is scanned, most is
