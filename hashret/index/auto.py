@@ -144,10 +144,8 @@ class AutoIndex:
         Args, Returns and Raises: as in ``FlatIndex.search``.
         """
         index = self._chosen(queries, check_k(k))
-        if not isinstance(index, MIHIndex):
-            return index.search(queries, k, mask=mask, radius=radius)
         hits = index.search(queries, k, mask=mask, radius=radius)
-        if not index.last.reason:  # there is one where nobody looked into the tables, as for a selective mask
+        if isinstance(index, MIHIndex) and not index.last.reason:  # one says why nobody looked into the tables
             self._watch(_way(queries, k), index.last)
         return hits
 

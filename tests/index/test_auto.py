@@ -28,6 +28,18 @@ def small(monkeypatch):
     monkeypatch.setattr(auto, "_CLEAR", math.inf)
 
 
+def both(n_bits, codes):
+    """The index that chooses and the flat one, over the same codes."""
+    indexes = AutoIndex(n_bits), FlatIndex(n_bits)
+    add(codes, *indexes)
+    return indexes
+
+
+def add(codes, *indexes):
+    for index in indexes:
+        index.add(codes)
+
+
 def agree(index, flat, queries):
     mask = np.arange(len(flat)) % 3 > 0
     for some in (queries[0], queries[:3], queries):
@@ -64,16 +76,13 @@ def test_codes_far_apart_are_scanned(small):
 
 @pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
 def test_hashing_gives_what_a_scan_gives(small, tmp_path):
-    codes, queries = near_duplicates(1, COUNT, 64), near_duplicates(2, 40, 64)
-    index, flat = AutoIndex(64), FlatIndex(64)
-    for each in (index, flat):
-        each.add(codes)
+    queries = near_duplicates(2, 40, 64)
+    index, flat = both(64, near_duplicates(1, COUNT, 64))
     info = index.info()
     assert (info.single, info.batch) == ("mih", "mih") and info.distance <= 4 and len(info.mih_ms) == 2
     assert "by hashing and" in info.reason
     agree(index, flat, queries)
-    for each in (index, flat):
-        each.add(queries)
+    add(queries, index, flat)
     agree(index, flat, queries)
     assert index.info() is info  # the codes have not doubled
     assert info.many == ("mih", "mih") and "for 100 hits" in info.reason
@@ -124,10 +133,7 @@ def test_tables_are_kept_for_a_clear_gain(monkeypatch, share, kept):
 @pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
 def test_queries_far_from_the_codes_are_scanned_after_some(small):
     """As captions are that look for pictures, while pictures are near each other."""
-    codes = near_duplicates(1, COUNT, 128)
-    index, flat = AutoIndex(128), FlatIndex(128)
-    for each in (index, flat):
-        each.add(codes)
+    index, flat = both(128, near_duplicates(1, COUNT, 128))
     far = np.random.default_rng(5).integers(0, 256, (63, 16), dtype=np.uint8)
     near = near_duplicates(2, 63, 128)
     for some in (near, far):
@@ -162,18 +168,13 @@ def test_a_row_does_not_count_as_its_own_neighbour(small):
 
 @pytest.mark.skipif(not native.available(), reason="hashing needs the C extension, which is not built")
 def test_the_choice_follows_the_queries_and_the_codes(small):
-    codes = near_duplicates(1, COUNT, 128)
-    index, flat = AutoIndex(128), FlatIndex(128)
-    for each in (index, flat):
-        each.add(codes)
+    index, flat = both(128, near_duplicates(1, COUNT, 128))
     assert index.info().single == "mih"
     far = np.random.default_rng(5).integers(0, 256, (9, 16), dtype=np.uint8)
     info = index.choose(far)
     assert (info.single, info.batch) == ("flat", "flat") and index.info() is info
     agree(index, flat, far)
-    more = near_duplicates(3, COUNT, 128)
-    for each in (index, flat):
-        each.add(more)
+    add(near_duplicates(3, COUNT, 128), index, flat)
     assert index.info().count == 2 * COUNT and index.info().single == "mih"
     agree(index, flat, far)
 

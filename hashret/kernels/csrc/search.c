@@ -39,7 +39,7 @@ typedef struct {
     size_t words, tile, stride;
     const uint64_t *queries; /* of this tile, in whole words */
     int sliced, columns, threads;
-    int n_apart; /* parts of the tile that threads take, or 0: they take chunks */
+    int apart; /* every thread has queries of its own, a part of the tile; else they take chunks */
     size_t next, n_chunks, pick_bytes; /* next: chunk or part */
     const hr_sample *sample;
 } search_job;
@@ -226,13 +226,20 @@ static void search_chunks(worker *w, size_t from, size_t *next) {
 static void work(void *workers, int thread) {
     worker *all = workers;
     search_job *job = all->job;
-    if (job->n_apart) {
-        for (size_t part; (part = HR_TAKE(job->next)) < (size_t)job->n_apart;) search_chunks(&all[part], 0, NULL);
+    if (job->apart) {
+        for (size_t part; (part = HR_TAKE(job->next)) < (size_t)job->threads;) search_chunks(&all[part], 0, NULL);
         return;
     }
     size_t chunk = HR_TAKE(job->next);
     if (thread && chunk >= job->n_chunks) return; /* the others have done it all */
     search_chunks(&all[thread], chunk, &job->next);
+}
+
+/* How many rows the workers, which had the same queries, found for one of these. */
+static size_t found(const worker *workers, int n_workers, size_t q) {
+    size_t total = 0;
+    for (int i = 0; i < n_workers; i++) total += workers[i].selections[q].size;
+    return total;
 }
 
 static int search_again(const search_job *job, const uint64_t *query, size_t number, hr_receive receive, void *context);
@@ -244,8 +251,7 @@ static int deliver(worker *workers, int n_workers, size_t first, hr_receive rece
     uint64_t *merged = NULL;
     int ok = 1;
     for (size_t q = 0; q < workers[0].tile && ok; q++) {
-        size_t total = 0, at[HR_THREADS] = {0};
-        for (int i = 0; i < n_workers; i++) total += workers[i].selections[q].size;
+        size_t total = found(workers, n_workers, q), at[HR_THREADS] = {0};
         if (job->sample->n && total < wanted) { /* its bound was too near */
             ok = search_again(job, workers[0].queries + q * job->words, first + q, receive, context);
             continue;
@@ -277,20 +283,12 @@ static int deliver(worker *workers, int n_workers, size_t first, hr_receive rece
     return ok;
 }
 
-/* How many queries found fewer rows than they want, as the bound that they began with was too near. */
-static size_t deceived(const worker *workers, int n_workers) {
-    const search_job *job = workers[0].job;
-    size_t count = 0;
-    if (job->n_apart) {
-        for (int i = 0; i < n_workers; i++)
-            for (size_t q = 0; q < workers[i].tile; q++) count += workers[i].selections[q].size < job->request->wanted;
-        return count;
-    }
-    for (size_t q = 0; q < job->tile; q++) {
-        size_t total = 0;
-        for (int i = 0; i < n_workers; i++) total += workers[i].selections[q].size;
-        count += total < job->request->wanted;
-    }
+/* How many queries found fewer rows than they want, as the bound that they began with was too near; `sharing` workers
+ * had the same queries. */
+static size_t deceived(const worker *workers, int n_workers, int sharing) {
+    size_t count = 0, wanted = workers[0].job->request->wanted;
+    for (int i = 0; i < n_workers; i += sharing)
+        for (size_t q = 0; q < workers[i].tile; q++) count += found(&workers[i], sharing, q) < wanted;
     return count;
 }
 
@@ -298,26 +296,28 @@ static size_t deceived(const worker *workers, int n_workers) {
 static int search_tile(search_job *job, size_t first, hr_receive receive, void *context) {
     worker workers[HR_THREADS];
     job->next = 0;
-    int n = job->n_apart ? job->n_apart : job->threads, ok = 1, n_workers = 0;
-    for (int i = 0; i < n; i++) {
-        size_t from = job->n_apart ? job->tile * i / n : 0, end = job->n_apart ? job->tile * (i + 1) / n : job->tile;
+    int ok = 1, n_workers = 0;
+    size_t n = (size_t)job->threads;
+    for (size_t i = 0; i < n; i++) {
+        size_t from = job->apart ? job->tile * i / n : 0, end = job->apart ? job->tile * (i + 1) / n : job->tile;
         workers[i] = (worker){.job = job, .queries = job->queries + from * job->words, .tile = end - from};
     }
     hr_together(job->threads, work, workers);
-    for (int i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (!workers[i].began) continue; /* the others did its chunks */
         ok &= workers[i].ok;
         workers[n_workers++] = workers[i];
     }
-    if (ok && job->sample->n && deceived(workers, n_workers) > DECEIVED) {
+    int sharing = job->apart ? 1 : n_workers;
+    if (ok && job->sample->n && deceived(workers, n_workers, sharing) > DECEIVED) {
         for (int i = 0; i < n_workers; i++) worker_close(&workers[i]);
         job->sample = &no_sample;
         return search_tile(job, first, receive, context);
     }
-    if (job->n_apart)
-        for (int i = 0; i < n && ok; first += workers[i++].tile) ok = deliver(&workers[i], 1, first, receive, context);
-    else if (ok)
-        ok = deliver(workers, n_workers, first, receive, context);
+    for (int i = 0; i < n_workers && ok; i += sharing) {
+        ok = deliver(&workers[i], sharing, first, receive, context);
+        first += workers[i].tile;
+    }
     for (int i = 0; i < n_workers; i++) worker_close(&workers[i]);
     return ok;
 }
@@ -327,7 +327,7 @@ static int search_again(const search_job *job, const uint64_t *query, size_t num
     search_job again = *job;
     again.queries = query;
     again.tile = 1;
-    again.sliced = again.columns = again.n_apart = 0;
+    again.sliced = again.columns = again.apart = 0;
     again.sample = &no_sample;
     return search_tile(&again, number, receive, context);
 }
@@ -356,10 +356,11 @@ int hr_search(const hr_request *request, hr_receive receive, void *context) {
         uint64_t worth = (uint64_t)request->n_rows * request->n_bytes * job.tile / THREAD_BYTES + 1;
         size_t threads = request->threads < HR_THREADS ? (size_t)request->threads : HR_THREADS;
         if (threads > worth) threads = (size_t)worth;
-        int keeps = wanted && wanted < request->n_rows && /* with chunks of its own a thread keeps about as many rows as one alone */
+        /* with chunks of its own a thread keeps about as many rows as one alone */
+        int keeps = wanted && wanted < request->n_rows &&
                     job.tile * hr_rows_kept(wanted, request->n_rows) * KEEP_WORDS > request->n_rows * words;
-        if (threads > 1 && job.tile / threads >= APART && keeps) job.n_apart = (int)threads;
-        if (!job.n_apart && threads > job.n_chunks) threads = job.n_chunks;
+        job.apart = threads > 1 && job.tile / threads >= APART && keeps;
+        if (!job.apart && threads > job.n_chunks) threads = job.n_chunks;
         job.threads = threads < 1 ? 1 : (int)threads;
         ok = search_tile(&job, first, receive, context);
     }
