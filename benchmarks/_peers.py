@@ -23,6 +23,7 @@ from hashret.index.mih import MIHIndex
 from hashret.kernels import native
 
 MASKED = 0.01  # of the rows are selected by the mask
+NUMPY_CODES = 6_400_000  # that numpy looks at in a run, or 8 queries: tens of milliseconds, up to a second at 10^7
 RECALL = 0.95  # what the approximate ones are set to reach, where they can
 
 
@@ -129,7 +130,7 @@ def exact_peers(codes: Any, n_bits: int, *, levels: tuple[str, ...], others: boo
             hashret.set_num_threads(threads)
             return kernels.search_checked(codes, queries, k, n_bits=n_bits, backend="numpy")
 
-        yield Peer("numpy", plain, most=max(8, 6_400_000 // len(codes)))
+        yield Peer("numpy", plain, most=max(8, NUMPY_CODES // len(codes)))
         if available("usearch"):
             from usearch.index import MetricKind, search
 

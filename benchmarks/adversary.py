@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import _command
 import numpy as np
 from _machine import command_given
 from _systems_cells import MARK, digest_of, finished
@@ -109,4 +110,4 @@ def _spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    _command.run(main)

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import _command
 import numpy as np
 from _machine import machine
 
@@ -218,4 +219,4 @@ def _opening(path: Path, what: str, repeats: int) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "2")
-    main()
+    _command.run(main)

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import _command
 import numpy as np
 from _machine import load_state, machine, save_state
 
@@ -286,4 +287,4 @@ def bars(cell: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    _command.run(main)

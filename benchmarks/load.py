@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import _command
 import numpy as np
 from _load_client import Call, Done, closed_loop, open_loop
 from _machine import command_given, machine
@@ -257,4 +258,4 @@ def _counts(summary: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    _command.run(main)

@@ -119,4 +119,6 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    main()
+    import _command
+
+    _command.run(main)

@@ -28,6 +28,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of FAISS that spin slow a busy machine down for all
 
+import _command
 import _machine
 import numpy as np
 from _peers import Peer, approximate_peers, disagreement, exact_peers
@@ -39,6 +40,7 @@ from hashret._files import write_whole
 from hashret.kernels import native
 
 QUERIES = 1000
+KINDS = ("clustered", "uniform")
 CENTRES, FLIP = 10_000, 0.1
 BURST, BURST_S = 8, 0.02  # timed runs in a turn at most, and their time in all
 WARM = 16  # queries of the untimed run of a turn at most
@@ -85,7 +87,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--n", type=lambda x: int(float(x)), nargs="+", help="numbers of codes")
     parser.add_argument("--bits", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--k", type=int, nargs="+")
-    parser.add_argument("--kinds", nargs="+", default=["clustered", "uniform"], help="or .npy files of codes")
+    parser.add_argument(
+        "--kinds", type=known_kind, nargs="+", default=KINDS, help=f"{' and '.join(KINDS)}, or .npy files of codes"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16, 1000])
     parser.add_argument("--levels", nargs="*", default=["avx2"], help="SIMD levels to time beside the best")
@@ -95,6 +99,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="time cells anew that are done")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(given)
+    names = [Path(kind).stem for kind in options.kinds]
+    if len(set(names)) < len(names):
+        parser.error(f"cells are told apart by the names of their data, so --kinds needs different ones than {names}")
     options.n = options.n or ([100_000] if options.quick else [100_000, 1_000_000, 10_000_000])
     options.k = options.k or ([10] if options.quick else [10, 100, 1000])
     options.seconds = options.seconds or (0.6 if options.quick else 6.0)
@@ -103,6 +110,18 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     here = Path(__file__).resolve().parent
     options.out = options.out or here / "results" / ("quick" if options.quick else "")
     return options
+
+
+def known_kind(text: str) -> str:
+    """Of the option ``--kinds``; a file has to be readable before anything is timed."""
+    if text not in KINDS and not text.endswith(".npy"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither one of {', '.join(KINDS)} nor an .npy file of codes")
+    if text.endswith(".npy"):
+        try:
+            np.load(text, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise argparse.ArgumentTypeError(f"{text} cannot be read as an array of codes: {error}") from error
+    return text
 
 
 def make(kind: str, count: int, n_bits: int) -> tuple[Any, Any]:
@@ -226,4 +245,4 @@ def save(state: dict[str, Any], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _command.run(main)

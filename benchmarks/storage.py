@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import _command
 import numpy as np
 from _machine import load_state, machine, save_state
 
@@ -226,4 +227,4 @@ def report(state: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    _command.run(main)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import _command
 from _machine import name_of_data
 from _systems_cells import MARK, Cell, compute
 from _systems_pairs import AS_IT_IS, FROZEN, vit_pair
@@ -133,4 +134,4 @@ def _rows(systems: list[str]) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    main()
+    _command.run(main)

@@ -54,3 +54,29 @@ def test_codes_of_a_model_are_timed_like_others(tmp_path: Path) -> None:
         timeout=120,
     )
     assert few.returncode and "3,001 codes of 64 bits and 1,000 queries are needed" in few.stderr
+
+
+def test_data_that_is_not_there_is_refused_before_anything_is_timed(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for name in ("codes.npy", "other/codes.npy"):
+        np.save(tmp_path / name, np.zeros((2000, 8), np.uint8))
+    (tmp_path / "foreign.npy").write_bytes(b"no array")
+    (tmp_path / "empty.npy").touch()
+    for kinds, said in (
+        (("clusterd",), "'clusterd' is neither one of clustered, uniform nor an .npy file of codes"),
+        (("uniform", "missing.npy"), "missing.npy cannot be read as an array of codes"),
+        (("foreign.npy",), "foreign.npy cannot be read as an array of codes"),
+        (("empty.npy",), "empty.npy cannot be read as an array of codes"),
+        (("codes.npy", "other/codes.npy"), "needs different ones"),
+    ):
+        command = [sys.executable, str(SCRIPT), "--out", "out", "--kinds", *kinds]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_are_one_sentence(tmp_path: Path) -> None:
+    making = [sys.executable, str(SCRIPT.with_name("trained_codes.py")), "--data", "nothing.jsonl", "--out", "x.npy"]
+    done = subprocess.run(making, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("trained_codes.py: there is no data 'nothing.jsonl'")
+    assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
