@@ -65,6 +65,18 @@ def bytes_for(n_bits: int) -> int:
     return (width + 7) // 8
 
 
+def as_array(values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """What was given as an array.
+
+    Raises:
+        CodeError: rows of several lengths.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise CodeError(f"relaxed codes must be one array, with rows of one length ({error})") from None
+
+
 def pack(relaxed: npt.ArrayLike) -> Codes:
     """Binarise and pack relaxed codes; a bit is ``x > 0``.
 
@@ -77,7 +89,7 @@ def pack(relaxed: npt.ArrayLike) -> Codes:
     Raises:
         CodeError: not float or bool, not one or two dimensions, or a NaN.
     """
-    values = np.asarray(relaxed)
+    values = as_array(relaxed)
     if not (values.dtype == np.bool_ or np.issubdtype(values.dtype, np.floating)):
         raise CodeError(
             f"pack takes relaxed codes of floats or bools, and these are {values.dtype}; "

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashret.collection._check import Id, checksum, checksums, hex_checksum
-from hashret.collection._database import APPLICATION_ID, NAME, VERSION, Database
+from hashret.collection._database import APPLICATION_ID, NAME, VERSION, Database, TooLargeError
 from hashret.collection._where import Condition, field_sql
 from hashret.errors import InputError
 
@@ -150,15 +150,24 @@ class Catalogue(Database):
 
     def items_at(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, Id, str | None]]:
         """(row, id, metadata) of those of ``rows`` that are items."""
+        for start in range(0, len(rows), _FETCHED):
+            yield from self._items_together(rows[start : start + _FETCHED].tolist())
+
+    def _items_together(self, rows: list[int]) -> list[tuple[int, Id, str | None]]:
+        if len(rows) == 1:
+            return self.items_between(rows[0], rows[0] + 1)
         # All of them as one text: sqlite3 gives up Python's lock at every row, and beside a busy thread, such as a
         # server's, it waits for that lock as often
         sql = (
             "SELECT json_group_array(json_array(i.row, i.id, i.metadata, i.crc)) "
             "FROM json_each(?) w CROSS JOIN items i ON i.row = w.value"
         )
-        for start in range(0, len(rows), _FETCHED):
-            ((found,),) = self.query(sql, (json.dumps(rows[start : start + _FETCHED].tolist()),))
-            yield from self._intact_items(json.loads(found))
+        try:
+            ((found,),) = self.query(sql, (json.dumps(rows),))
+        except TooLargeError:
+            half = len(rows) // 2
+            return self._items_together(rows[:half]) + self._items_together(rows[half:])
+        return self._intact_items(json.loads(found))
 
     def items_between(self, first: int, stop: int) -> list[tuple[int, Id, str | None]]:
         """(row, id, metadata) of the items of rows ``first`` to ``stop - 1``, by row."""

@@ -242,7 +242,9 @@ def _text(entry: Any) -> str | None:
     if entry is None:
         return None
     if not isinstance(entry, dict):
-        raise InputError(f"must be a dict, not {entry!r}")
+        if not isinstance(entry, Mapping):
+            raise InputError(f"must be a dict, not {entry!r}")
+        entry = dict(entry)
     if not entry:
         return None
     if not set(map(type, entry)) <= {str}:

@@ -40,15 +40,10 @@ def create(
             raise InputError(f"{name} must be a str, not {value!r}")
         if value is not None and not is_text(str(value)):
             raise InputError(f"{name} is {str(value)!r}, which holds bytes that are no text; give it as plain text")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise StorageError(f"{path} exists; open it with Collection.open, or choose another path")
-    if path.exists() and path.samefile("."):  # it would be replaced under the feet of who stands in it
-        raise StorageError("a collection cannot be made in the current directory itself; name a directory in it")
-    if path.is_symlink():
-        path = Path(os.path.realpath(path))  # no directory is renamed onto a link
     number = secrets.token_bytes(16)
-    making = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        path = _free(path)
+        making = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         making.mkdir(parents=True)
         try:
             header = Header(int(n_bits), rows_of_a_block(n_bytes), 1, number)
@@ -72,8 +67,17 @@ def create(
         sync_directory(path.parent)
     except StorageError:
         raise
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, ValueError, sqlite3.Error) as error:  # ValueError: a NUL in the path
         raise cannot_write(path, error) from error
+
+
+def _free(path: Path) -> Path:
+    """Where the directory is to be, which is not there or empty."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise StorageError(f"{path} exists; open it with Collection.open, or choose another path")
+    if path.exists() and path.samefile("."):  # it would be replaced under the feet of who stands in it
+        raise StorageError("a collection cannot be made in the current directory itself; name a directory in it")
+    return Path(os.path.realpath(path)) if path.is_symlink() else path  # no directory is renamed onto a link
 
 
 def about(catalogue: Catalogue) -> About:

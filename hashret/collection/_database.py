@@ -9,21 +9,29 @@ import ctypes
 import logging
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from hashret.collection._codes_file import cannot_open
 from hashret.errors import CorruptError, LockedError, StorageError, VersionError
 
 NAME = "catalogue.sqlite"
 VERSION = 1
 APPLICATION_ID = 0x48534852
 
-_INHERITED: set[tuple[int, int]] = set()  # catalogues that were open when this process was forked
+_INHERITED: set[tuple[int, ...]] = set()  # catalogues that were open when this process was forked
+_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()  # in this process
+_KEPT: list[BinaryIO] = []
 _BUSY_S = 30.0
 _LOG_BYTES = 1 << 26
 _LOG = logging.getLogger(__name__)
+
+
+class TooLargeError(StorageError):
+    """A text is longer than SQLite takes."""
 
 
 class Database:
@@ -41,14 +49,15 @@ class Database:
         self.path = directory / NAME
         self.unsure = False  # whether the log may hold a whole commit that is not committed; see writing
         self._fixed: tuple[int, ...] | None = None  # opened as a file that nobody changes; see _open_fixed
-        if not self.path.is_file():
-            raise no_collection(directory)
+        require_catalogue(directory)
         self._file = _identity(self.path)
         if self._file in _INHERITED:
             raise StorageError(
                 f"{directory} was open when this process was forked, and SQLite cannot open it here again; close it "
                 "before forking, or start processes with the method 'spawn'"
             )
+        for other in open_here(self._file):  # SQLite would share its locks with this one
+            other.check_locks()
         with self._errors():
             self._connection = self._connect("rw" if writable else "ro")
         try:
@@ -59,11 +68,14 @@ class Database:
         except BaseException:
             self._connection.close()
             raise
+        self._shared = () if self._fixed else self._shared_file()
+        _OPEN.add(self)
 
     def close(self) -> None:
         """Close the connection; the last one to close folds the log into the database. Closing twice does nothing."""
         self.rollback()
         self._connection.close()
+        _OPEN.discard(self)
 
     def keep_open(self) -> None:
         """Never close the connection, for a forked child.
@@ -199,11 +211,28 @@ class Database:
 
     def outdated(self) -> bool:
         """As ``changed``, or somebody has begun to; or another file lies in its place, or none."""
-        try:
-            replaced = _identity(self.path) != self._file
-        except OSError:
+        if _identity(self.path) != self._file:
             return True
-        return replaced or (self._fixed is not None and (self._log_bytes() > 0 or self.changed()))
+        return self._fixed is not None and (self._log_bytes() > 0 or self.changed())
+
+    def check_locks(self) -> None:
+        """Refuse to go on where others may write as if nobody had the catalogue open here.
+
+        The last one to close it removes the file that all share (``-shm``), so nobody does who knows of this one. But
+        POSIX ends all of a process's locks on a file when the process closes it anywhere, as after copying it.
+
+        Raises:
+            StorageError: that file is not that of the opening.
+        """
+        if self._shared and self._shared != self._shared_file() and _identity(self.path) == self._file:
+            raise StorageError(
+                f"{self.path} was written as if it were not open here, since this program has copied or read the file "
+                "and so ended its locks; close what it has open of the collection, open it again, and let another "
+                "program copy it (or use export_to)"
+            )
+
+    def _shared_file(self) -> tuple[int, ...]:
+        return _identity(self.path.with_name(NAME + "-shm"))
 
     def _stamp(self) -> tuple[int, ...]:
         try:
@@ -280,6 +309,11 @@ class Database:
                     f"work on {self.path} was stopped before its end, and nothing was changed; ask for less, such as "
                     "a filter of fewer conditions, or give it more time"
                 ) from error
+            if code == sqlite3.SQLITE_TOOBIG:
+                raise TooLargeError(
+                    f"{self.path} cannot hold or give a text of more than 10^9 bytes, and what was stored is "
+                    "unchanged; keep such metadata elsewhere, or ask for fewer items at a time"
+                ) from error
             if code in _DISK_CODES:
                 raise StorageError(
                     f"{self.path} cannot be used ({error}); what was stored is unchanged: make room or give rights, "
@@ -290,15 +324,57 @@ class Database:
             raise self.damaged("it holds bytes that are no text") from error
 
 
-def no_collection(directory: Path) -> StorageError:
-    """The sentence for a directory that is not a collection's."""
-    return StorageError(
-        f"there is no collection at {directory} (no {NAME} in it); make one with hashret index, or Collection.create"
-    )
+def require_catalogue(directory: Path) -> None:
+    """Refuse a directory that is not a collection's.
+
+    Raises:
+        StorageError: it is none, or this user may not look.
+    """
+    try:
+        found = (directory / NAME).is_file()
+    except OSError as error:
+        raise cannot_open(directory, error) from error
+    if not found:
+        raise StorageError(
+            f"there is no collection at {directory} (no {NAME} in it); make one with hashret index, or "
+            "Collection.create"
+        )
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
+@contextmanager
+def bytes_of(directory: Path) -> Iterator[BinaryIO]:
+    """The catalogue's file, to be read as it is. It stays open for ever where it is a catalogue that is open here: to
+    close it would be to give up SQLite's locks on it, see ``Database.check_locks``.
+
+    Raises:
+        StorageError: it cannot be opened.
+    """
+    path = directory / NAME
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise cannot_open(path, error) from error
+    try:
+        yield file
+    finally:
+        found = os.fstat(file.fileno())
+        if open_here((found.st_dev, found.st_ino)):
+            _KEPT.append(file)
+        else:
+            file.close()
+
+
+def open_here(file: tuple[int, ...]) -> list[Database]:
+    """Those that this process has open of one file, which its device and number name."""
+    return [each for each in list(_OPEN) if each._file == file]
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Device and number of a file; nothing where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
     return found.st_dev, found.st_ino
 
 
@@ -313,7 +389,6 @@ _DISK_CODES = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_AUTH,
-    sqlite3.SQLITE_TOOBIG,
 )
 _PRAGMAS = ("cell_size_check = ON",)
 _WRITER_PRAGMAS = (

@@ -11,10 +11,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from hashret.collection._catalogue import SCHEMA
 from hashret.collection._codes_file import HEADER_BYTES, cannot_write, parse_header
-from hashret.collection._database import APPLICATION_ID, NAME, VERSION
+from hashret.collection._database import APPLICATION_ID, NAME, VERSION, bytes_of, require_catalogue
 from hashret.errors import StorageError
 
 _BYTES = 100
@@ -33,13 +34,18 @@ def mended(directory: Path, out: Path) -> Iterator[Path]:
     file, log = directory / NAME, directory / (NAME + "-wal")
     with ExitStack() as undo:
         try:
-            right = _right_header(directory)
+            require_catalogue(directory)
+            content = undo.enter_context(bytes_of(directory))
+            right = _right_header(directory, content)
             if right is not None:
                 out.parent.mkdir(parents=True, exist_ok=True)
                 place = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)))
                 before = _stamps(file, log)
-                for each in before:
-                    shutil.copyfile(each, place / each.name)
+                content.seek(0)
+                with (place / NAME).open("wb") as copy:
+                    shutil.copyfileobj(content, copy)
+                if log in before:
+                    shutil.copyfile(log, place / log.name)
                 if _stamps(file, log) != before:
                     raise StorageError(
                         f"{file} was changed while it was copied; close whoever writes it, and try again"
@@ -54,14 +60,13 @@ def mended(directory: Path, out: Path) -> Iterator[Path]:
         yield directory
 
 
-def _right_header(directory: Path) -> bytes | None:
+def _right_header(directory: Path, content: BinaryIO) -> bytes | None:
     """The header as it should be; None where it is, or where the file cannot be read or has no tables of hashret."""
     try:
-        with (directory / NAME).open("rb") as file:
-            start = file.read(_LARGEST)
-            size = file.seek(0, 2)
+        start = content.read(_LARGEST)
+        size = content.seek(0, 2)
     except OSError:
-        return None  # opening it says why
+        return None  # SQLite says why
     if not all(statement.encode() in start for statement in SCHEMA):
         return None
     header = bytearray(start[:_BYTES])

@@ -85,7 +85,11 @@ def export_to(view: View, n_bits: int, path: Path) -> int:
 def import_from(collection: Collection, path: Path) -> int:
     """Add all items of a file; arguments and errors as in ``Collection.import_from``."""
     read = _format(path, _READERS)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); name another file, or give rights") from error
+    if not there:
         raise InputError(f"there is no file {path}")
     stored: _Stored = read(path, collection.n_bits)
     if stored.fingerprint is not None:

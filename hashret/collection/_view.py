@@ -108,15 +108,21 @@ class View:
             return None if self._live is None else self._live[: self.state.n_rows]
 
     def matching(self, condition: Condition) -> npt.NDArray[np.bool_]:
-        """(n_rows,) True where a row lives and its metadata match."""
+        """(n_rows,) True where a row lives and its metadata match.
+
+        Raises:
+            CorruptError: an item that matches is not where one can be.
+        """
         rows, empty = self.catalogue.rows_where(condition)
-        matches = np.zeros(self.state.n_rows, bool)
+        matches, live = np.zeros(self.state.n_rows, bool), self.mask
         if empty:
             self.runs.fill(matches)
-            live = self.mask
             if live is not None:
                 matches &= live
-        matches[self._checked(rows)] = True
+        rows = self._checked(rows)
+        if live is not None and not live[rows].all():  # as in a copy that was torn
+            raise self.catalogue.damaged("an item has a dead row")
+        matches[rows] = True
         return matches
 
     def search(

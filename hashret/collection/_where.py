@@ -7,7 +7,7 @@
     {"camera.make": {"exists": True}}                 a dot walks into an object; "\\\\." is a dot of the name itself
     {"year": {"not": {"lt": 2000}}}                   the condition does not hold (a missing field does not hold any)
     {"or": [{"year": 2019}, {"not": {"tag": "a"}}]}   and, or take lists of filters, not takes one; fields side by
-                                                      side mean "and"
+                                                      side mean "and". No filter names a field that is called so
 
 Numbers compare with numbers and strings with strings (by code point); true and false are 1 and 0, as in Python; a
 value of another kind does not match. ``None`` equals a null that is there. A whole number of a filter has to fit 64
@@ -23,6 +23,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hashret._text import INT_MAX, INT_MIN, is_field_name, is_text
 from hashret.errors import InputError
 from hashret.registry import nearest
@@ -30,7 +32,7 @@ from hashret.registry import nearest
 MAX_CONDITIONS = 400
 MAX_DEPTH = 20  # SQLite's parser takes about 100 brackets, and each level opens several
 
-_LOGIC = ("and", "or", "not")
+LOGIC = ("and", "or", "not")
 _COMPARE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _OPERATORS = ("eq", "ne", *_COMPARE, "in", "contains", "exists", "not")
 
@@ -83,7 +85,7 @@ class _Compiler:
     def _part(self, key: Any, value: Any, depth: int) -> str:
         if key == "not":
             return f"NOT ifnull({self.filter(value, depth + 1) or '1'}, 0)"
-        if key in _LOGIC:
+        if key in LOGIC:
             if not isinstance(value, list | tuple):
                 raise InputError(f"{key!r} takes a list of filters, not {value!r}")
             if not value:
@@ -113,7 +115,7 @@ class _Compiler:
             raise InputError(f"a filter has no operator {name!r}{nearest(str(name), _OPERATORS)}")
         path = _path(field)
         if name == "exists":
-            if not isinstance(value, bool):
+            if not isinstance(value, bool | np.bool_):
                 raise InputError(f"'exists' takes True or False, not {value!r}")
             return f"json_type(metadata, {path}) IS {'NOT ' if value else ''}NULL"
         if name == "not":
@@ -146,6 +148,8 @@ class _Compiler:
     def _one_of(self, field: str, values: Any) -> str:
         if isinstance(values, set | frozenset | range):
             values = list(values)
+        elif isinstance(values, np.ndarray) and values.ndim == 1:
+            values = values.tolist()
         if not isinstance(values, list | tuple):
             raise InputError(f"'in' takes a list of values, not {values!r}")
         plain = [_scalar(value, "in") for value in values]

@@ -20,7 +20,7 @@ from hashret.collection._check import Id, Ids, check_ids, check_items
 from hashret.collection._database import NAME, VERSION
 from hashret.collection._session import Session
 from hashret.collection._view import View
-from hashret.collection._where import compile_filter
+from hashret.collection._where import LOGIC, compile_filter
 from hashret.collection.results import CollectionHits, CollectionInfo, Items, Salvaged, Verified
 from hashret.errors import InputError, MismatchError, UnknownIdError
 from hashret.registry import nearest
@@ -237,7 +237,10 @@ class Collection:
         return self._session.refresh()
 
     def interrupt(self) -> None:
-        """Stop what another thread reads here, such as a search with a filter: it raises a StorageError there."""
+        """Stop what another thread reads of metadata here, as for a filter: it raises a StorageError there.
+
+        A scan of codes goes on to its end.
+        """
         self._session.interrupt()
 
     # writing
@@ -308,6 +311,10 @@ class Collection:
             InputError: the field's name cannot be searched.
         """
         statement = index_sql(field)
+        if field in LOGIC:
+            raise InputError(
+                f"no filter can name the field {field!r}, which is a word of filters; give it another name"
+            )
         with self._session.writing() as view:
             if field not in view.catalogue.indexes():
                 view.catalogue.execute(statement)

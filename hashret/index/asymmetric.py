@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hashret.codes import Codes, bytes_for, pack
+from hashret.codes import Codes, as_array, bytes_for, pack
 from hashret.errors import CodeError
 from hashret.index.contract import CodeIndex
 from hashret.kernels.contract import Distances, Hits, Mask, Rows, check_k, check_whole
@@ -45,7 +45,7 @@ def check_relaxed(relaxed: npt.ArrayLike, *, n_bits: int) -> npt.NDArray[np.floa
         CodeError: not floats, another width, or values that are not finite.
     """
     bytes_for(n_bits)
-    values = np.atleast_2d(np.asarray(relaxed))
+    values = np.atleast_2d(as_array(relaxed))
     if not np.issubdtype(values.dtype, np.floating):
         raise CodeError(f"relaxed queries must be floats, and these are {values.dtype}; search codes with search()")
     if values.ndim != 2 or values.shape[1] != n_bits:

@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 
 from hashret.codes import Codes
+from hashret.errors import InputError
 from hashret.index.approximate import ApproximateIndex
 from hashret.kernels import get_num_threads
 from hashret.kernels._faiss import faiss_threads, load_faiss
 from hashret.kernels.contract import Mask, check_whole
+
+_MOST_LINKS = 1024  # 8 KB a code; far more would end FAISS in C++
 
 
 class HNSWIndex(ApproximateIndex):
@@ -32,7 +35,7 @@ class HNSWIndex(ApproximateIndex):
         ef_search: candidates kept by a query; more are slower and find more.
 
     Raises:
-        InputError: a parameter is no whole number of at least 1 (``links``: 2).
+        InputError: a parameter is no whole number of at least 1 (``links``: 2, and at most 1,024).
     """
 
     kind = "hnsw"
@@ -40,6 +43,8 @@ class HNSWIndex(ApproximateIndex):
     def __init__(self, n_bits: int, *, links: int = 16, ef_construction: int = 64, ef_search: int = 64) -> None:
         super().__init__(n_bits)
         self._links = check_whole(links, "links", least=2)
+        if self._links > _MOST_LINKS:
+            raise InputError(f"links must be at most {_MOST_LINKS}, not {links!r}; 16 to 64 are usual")
         self._ef_construction = check_whole(ef_construction, "ef_construction")
         self._ef_search = check_whole(ef_search, "ef_search")
 

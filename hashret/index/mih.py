@@ -40,6 +40,7 @@ SCAN_WORD_NS = (0.05, 0.25)
 """Of a scan, for 8 bytes of a code: arithmetic that every query has, and reading that a batch has once."""
 
 _NO_EXTENSION = "the C extension is not built"
+_SLICE = 8192  # queries of a call, a second or two: between calls Ctrl-C comes through
 _SELECTIVE = 8  # a mask that selects fewer than N / 8 rows: a scan of those is the fastest
 
 
@@ -152,7 +153,10 @@ class MIHIndex:
         stats = np.zeros((len(queries), 4), np.int64)
         inside = None if mask is None else mask[: tables.count]
         threads = get_num_threads()
-        self._call(tables, codes, queries, k, inside, limit, len(queries), threads, hits.distances, hits.rows, stats)
+        for first in range(0, len(queries), _SLICE):
+            some = slice(first, first + _SLICE)
+            out = hits.distances[some], hits.rows[some], stats[some]
+            self._call(tables, codes, queries[some], k, inside, limit, len(queries), threads, *out)
         probed = stats[:, 0] == 1
         self.last = _stats(stats)
         if probed.all() and len(codes) == tables.count:

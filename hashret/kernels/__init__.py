@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hashret.codes import Codes, check_codes, one_row
-from hashret.errors import CodeError, InputError
+from hashret.errors import CodeError, ConfigError, InputError
 from hashret.kernels.contract import (
     Backend,
     Distances,
@@ -70,7 +70,7 @@ def __getattr__(name: str) -> Any:
 
 
 def set_num_threads(n: int | None) -> None:
-    """Let every back end use ``n`` threads; None gives back the default, all cores of this process.
+    """Let every back end use ``n`` threads, *native* up to 64; None gives back the default, all cores of this process.
 
     Raises:
         InputError: ``n`` is no whole number of at least 1.
@@ -102,10 +102,14 @@ def choose_backend(backend: str = "auto") -> tuple[str, Backend]:
         InputError: it cannot run here.
         ConfigError: there is no back end of this name.
     """
-    name = backend if backend != "auto" else os.environ.get("HASHRET_BACKEND", "auto")
+    named = os.environ.get("HASHRET_BACKEND", "") if backend == "auto" else ""
+    name = named or backend
     if name == "auto":
         name = _fastest()
-    module: Backend = BACKENDS.load(name)
+    try:
+        module: Backend = BACKENDS.load(name)
+    except ConfigError as error:
+        raise ConfigError(f"HASHRET_BACKEND: {error}" if named else str(error)) from None
     if not module.available():
         raise InputError(
             f"the back end {name!r} cannot run here (not built, or its package is not installed); "

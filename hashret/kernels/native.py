@@ -22,6 +22,9 @@ from hashret.errors import InputError, MissingExtraError
 from hashret.kernels.contract import Distances, Mask, RangeHits, Rows
 
 _NAME = "hashret.kernels._native"
+_SLICE_BYTES = 1 << 37  # codes looked at (bytes x queries) in a call, about a second: Ctrl-C comes through between two
+_SLICE = 256  # queries of a call at least: fewer would not share what a batch shares
+_KINDS = (np.int64, np.int32, np.int64)  # of limits, distances and rows
 _loaded: Any = None
 
 
@@ -92,7 +95,8 @@ def search(
     distances = np.empty((len(queries), k), np.int32)
     rows = np.empty((len(queries), k), np.int64)
     within = -1 if radius is None else radius
-    extension().search(codes, queries, k, rows_mask, n_bits, within, threads, distances, rows)
+    for some in _slices(codes, queries):
+        extension().search(codes, queries[some], k, rows_mask, n_bits, within, threads, distances[some], rows[some])
     return distances, rows
 
 
@@ -106,8 +110,23 @@ def range_search(
     threads: int,
 ) -> RangeHits:
     """All codes within ``radius``; see ``contract.Backend``."""
-    limits, distances, rows = extension().range_search(codes, queries, radius, rows_mask, n_bits, threads)
-    return RangeHits(np.frombuffer(limits, np.int64), np.frombuffer(distances, np.int32), np.frombuffer(rows, np.int64))
+    found = []
+    for some in _slices(codes, queries):
+        parts = extension().range_search(codes, queries[some], radius, rows_mask, n_bits, threads)
+        found.append(RangeHits(*(np.frombuffer(part, kind) for part, kind in zip(parts, _KINDS))))
+    return found[0] if len(found) == 1 else _joined(found)
+
+
+def _slices(codes: Codes, queries: Codes) -> list[slice]:
+    step = max(_SLICE, _SLICE_BYTES // codes.nbytes)
+    return [slice(first, first + step) for first in range(0, len(queries), step)]
+
+
+def _joined(found: list[RangeHits]) -> RangeHits:
+    """The hits of all queries, of those of some each."""
+    counts = np.concatenate([np.diff(hits.limits) for hits in found])
+    limits = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    return RangeHits(limits, *(np.concatenate([hits[part] for hits in found]) for part in (1, 2)))
 
 
 def _set_level(module: Any, name: str) -> None:

@@ -56,6 +56,7 @@ def test_one_code_gives_one_row():
         (np.ones((2, 2, 2)), "shape"),
         (np.float32(0.1), "shape"),
         (np.array([["a"]]), "floats or bools"),
+        ([[0.5], [1.0, 2.0]], "rows of one length"),
     ],
 )
 def test_pack_refuses_what_has_no_bits(relaxed, words):

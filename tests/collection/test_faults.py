@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hashret.collection import Collection, _codes_file
-from hashret.errors import StorageError
+from hashret.errors import InputError, StorageError
 
 
 def _mount(*arguments: str) -> None:
@@ -214,6 +214,42 @@ def test_a_directory_without_rights(path, codes):
             assert len(reader) == 100
     finally:
         path.chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"], ids=["too long", "NUL"])
+def test_paths_that_cannot_be_are_refused_by_a_sentence(tmp_path, name):
+    for work in (Collection.open, lambda place: Collection.open(place, mode="w"), Collection.create):
+        with pytest.raises(StorageError, match=r"cannot be|there is no collection"):
+            work(tmp_path / name)
+    with pytest.raises(StorageError, match=r"cannot be|there is no collection"):
+        Collection.salvage(tmp_path / name, tmp_path / "out")
+    with Collection.create(tmp_path / "good") as collection, pytest.raises(InputError, match=r"cannot be|no file"):
+        collection.import_from(tmp_path / (name + ".npz"))
+
+
+def test_a_place_that_this_user_may_not_see_is_refused_by_a_sentence(path, codes, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(1))
+    tmp_path.chmod(0o700)
+    child = os.fork()
+    if not child:
+        done = 1
+        try:
+            os.setuid(65534)
+            for work in (
+                lambda: Collection.open(path),
+                lambda: Collection.open(path, mode="w"),
+                lambda: Collection.create(tmp_path / "new"),
+                lambda: Collection.salvage(path, tmp_path / "out"),
+            ):
+                with pytest.raises(StorageError, match=r"cannot be (opened|written)"):
+                    work()
+            done = 0
+        finally:
+            os._exit(done)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_codes_are_on_the_disk_before_the_catalogue_commits(path, codes, monkeypatch):

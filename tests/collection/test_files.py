@@ -6,6 +6,7 @@ import random
 import shutil
 import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from zlib import crc32
 
@@ -181,6 +182,21 @@ def test_changed_rows_of_the_catalogue_are_found(closed):
             collection.verify()
         (closed / CATALOGUE).write_bytes(original)
     content(closed)
+
+
+def test_an_item_of_a_dead_row_is_not_found(path, codes):
+    """As in a copy of which one file is older than another."""
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(9), [f"s{i}" for i in range(9)], [{"n": i} for i in range(9)])
+    with closing(sqlite3.connect(path / CATALOGUE)) as connection:
+        before = connection.execute("SELECT * FROM items").fetchall()
+    with Collection.open(path, mode="w") as collection:
+        collection.delete("s3")
+    with closing(sqlite3.connect(path / CATALOGUE)) as connection:
+        connection.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)", before)
+        connection.commit()
+    with Collection.open(path) as collection, pytest.raises(CorruptError, match="an item has a dead row"):
+        collection.search(codes(1), where={"n": {"lt": 5}})
 
 
 def test_a_damaged_log_gives_an_earlier_state_or_is_refused(path, tmp_path, codes):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import itertools
 import sqlite3
-from collections import OrderedDict
+from collections import OrderedDict, UserDict
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 
 from hashret.collection import Collection
-from hashret.errors import InputError
+from hashret.errors import InputError, StorageError
 
 
 def test_a_database_that_takes_few_values_a_statement_stores_as_many_items(path, codes):
@@ -126,6 +127,28 @@ def test_keys_of_metadata_may_be_text_of_numpy_at_any_depth(path, codes):
         collection.add(codes(1), ["a"], [{np.str_("é"): {np.str_("b"): 1}}])
         assert collection.get("a").metadata == [{"é": {"b": 1}}]
         assert collection.search(codes(1), k=1, where={"é.b": 1}).ids[0, 0] == "a"
+
+
+def test_metadata_may_be_any_mapping(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(2), ids=[1, 2], metadata=[MappingProxyType({"a": 1}), UserDict()])
+        collection.upsert(codes(1), ids=[2], metadata=[UserDict(b=[2])])
+        assert collection.get([1, 2]).metadata == [{"a": 1}, {"b": [2]}]
+
+
+def test_items_that_are_no_one_text_together_come_one_by_one(path, codes):
+    with Collection.create(path, n_bits=16) as collection:
+        metadata = [{"n": i, "text": '"' * 9000} for i in range(30)]
+        collection.add(codes(30), [f"s{i}" for i in range(30)], metadata)
+        connection = collection._session.catalogue._connection
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000)  # in the place of 10^9
+        assert collection.get(list(collection)).metadata == metadata
+        assert sorted(m["n"] for m in collection.search(codes(1), 30).metadata[0]) == list(range(30))
+        with pytest.raises(StorageError, match="keep such metadata elsewhere"):
+            collection.add(codes(1), ["long"], [{"text": "x" * 60_000}])
+        assert len(collection) == 30 and "long" not in collection
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10**9)
+        collection.verify()
 
 
 def test_deep_metadata_are_refused(path, codes):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -172,3 +174,42 @@ def test_a_codes_file_in_the_way_of_a_compaction_is_not_overwritten(path, codes,
         assert (path / "codes-000003.bin").read_bytes() == before
         assert collection.verify().rows == 9 and len(collection) == 8
         np.testing.assert_array_equal(collection.codes([5]), codes(10)[5:6])
+
+
+def elsewhere(path, work):
+    """What another process does with a collection, and closes."""
+    begin = "import sys; from hashret.collection import Collection"
+    script = f"{begin}\nwith Collection.open(sys.argv[1], mode='w') as c: {work}"
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
+def test_a_salvage_leaves_readers_of_the_same_process_their_locks(path, codes, tmp_path):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100), [f"a{i}" for i in range(100)])
+    with Collection.open(path) as reader, reader.snapshot() as fixed:
+        assert Collection.salvage(path, tmp_path / "out").count == 100
+        elsewhere(path, "c.add(c.codes('a1'), ['b'])")
+        assert len(reader) == 101 and len(fixed) == 100
+        elsewhere(path, "c.delete([f'a{i}' for i in range(50)])")
+        assert len(reader) == 51 and "b" in reader and "a1" not in reader and "a1" in fixed
+        reader.verify()
+        fixed.verify()
+
+
+def test_a_copy_made_by_the_same_process_ends_its_locks_and_that_is_said(path, codes, tmp_path):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100), [f"a{i}" for i in range(100)])
+    reader = Collection.open(path)
+    fixed = reader.snapshot()
+    shutil.copytree(path, tmp_path / "copy")
+    with Collection.open(tmp_path / "copy") as copy:
+        assert len(copy) == len(reader) == 100
+    elsewhere(path, "c.delete([f'a{i}' for i in range(50)])")
+    for use in (lambda: len(reader), lambda: "a1" in fixed, reader.refresh, lambda: Collection.open(path)):
+        with pytest.raises(StorageError, match="ended its locks"):
+            use()
+    reader.close()
+    fixed.close()
+    with Collection.open(path) as reader:
+        assert len(reader) == 50
+        reader.verify()

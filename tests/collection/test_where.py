@@ -223,6 +223,7 @@ def test_a_dot_of_the_name_itself_is_escaped(collection):
         ({"year": {"in": [1, 10**5000]}}, "'in' takes whole numbers that fit 64 bits"),
         ({"tags": {"contains": 10**5000}}, "'contains' takes whole numbers that fit 64 bits"),
         ({"year": {"exists": 10**5000}}, "cannot be used"),
+        ({"year": {"in": np.zeros((1, 1))}}, "takes a list of values"),
         ({10**5000: 1}, "cannot be used"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # the digits of some would take too long to print
@@ -230,6 +231,23 @@ def test_a_dot_of_the_name_itself_is_escaped(collection):
 def test_filters_that_make_no_sense_are_refused(collection, where, words):
     with pytest.raises(InputError, match=words):
         found(collection, where)
+
+
+def test_values_of_numpy_are_those_of_python(collection):
+    for theirs, ours in (
+        ({"year": {"in": np.array([2019, 2021])}}, {"year": {"in": [2019, 2021]}}),
+        ({"year": {"exists": np.False_}}, {"year": {"exists": False}}),
+        ({"year": {"gte": np.int16(2020)}}, {"year": {"gte": 2020}}),
+    ):
+        assert found(collection, theirs) == found(collection, ours) != []
+
+
+def test_words_of_filters_are_no_fields_to_index(collection):
+    for word in ("and", "or", "not"):
+        with pytest.raises(InputError, match="word of filters"):
+            collection.create_index(word)
+    collection.create_index("x.not")
+    collection.drop_index("x.not")
 
 
 def test_however_many_values_begin_with_a_bracket_they_are_one_part_of_the_statement(collection):

@@ -191,6 +191,8 @@ def test_what_cannot_be_used(index):
     for make in (lambda: IVFIndex(64, lists=0), lambda: IVFIndex(64, probes=1.5), lambda: HNSWIndex(64, links=1)):
         with pytest.raises(InputError, match="whole number of at least"):
             make()
+    with pytest.raises(InputError, match="links must be at most 1024"):
+        HNSWIndex(64, links=10**9)
     assert IVFIndex(64, lists=np.int64(8), probes=np.int64(2)).probes == HNSWIndex(64, ef_search=np.int8(2)).ef_search
     with pytest.raises(CodeError, match="queries of 60 bits"):
         index.search(np.zeros((1, 9), np.uint8), 1)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hashret.kernels import _numpy, available_backends
+from hashret.kernels import _numpy, available_backends, native
 
-SMALL = "numpy in small blocks"
+SMALL, SLICES = "numpy in small blocks", "native in slices of queries"
+BACKENDS = available_backends()
 
 
-@pytest.fixture(params=[*available_backends(), SMALL])
+@pytest.fixture(params=[*BACKENDS, SMALL, *([SLICES] if "native" in BACKENDS else [])])
 def backend(request, monkeypatch):
-    """Every back end that can run here, one after the other; numpy also with so few rows a block as tests have."""
+    """Every back end that can run here, one after the other; also with so few rows or queries a piece as tests have."""
+    if request.param == SLICES:
+        monkeypatch.setattr(native, "_SLICE_BYTES", 1)
+        monkeypatch.setattr(native, "_SLICE", 3)
+        return "native"
     if request.param != SMALL:
         return request.param
     for name, value in (("_CALL", 256), ("_ALONE", 64), ("_BLOCK", 1024), ("_HELD", 32)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -340,6 +341,28 @@ def test_the_environment_forces_a_level():
 def test_an_unknown_level_is_refused():
     with pytest.raises(InputError, match="no SIMD level 'mmx'"):
         native.use_level("mmx")
+
+
+@pytest.mark.parametrize("what", ["search", "range_search"])
+def test_a_long_search_ends_between_two_slices_of_its_queries(what, monkeypatch):
+    codes, calls, extension = np.arange(80, dtype=np.uint8).reshape(10, 8), [], native.extension()
+
+    class Interrupted:
+        def __getattr__(self, name):
+            def call(*arguments):
+                calls.append(name)
+                if len(calls) == 2:
+                    signal.raise_signal(signal.SIGINT)
+                return getattr(extension, name)(*arguments)
+
+            return call
+
+    monkeypatch.setattr(native, "_SLICE_BYTES", 1)
+    monkeypatch.setattr(native, "_SLICE", 3)
+    monkeypatch.setattr(native, "extension", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(kernels, what)(codes, codes, 2, n_bits=64, backend="native")
+    assert calls == [what] * 2
 
 
 def test_without_the_extension_other_back_ends_search(monkeypatch):
