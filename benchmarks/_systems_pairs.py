@@ -14,6 +14,7 @@ FROZEN = {  # systems that have other backbones as they are, or larger pictures
         "model.towers.image.encoder={kind: image, name: tf_efficientnet_lite0}",
         "stages.blocks.train=[heads]",
         "stages.blocks.lr=1.0e-3",
+        "stages.blocks.passes=3",  # without blocks to go through, as cheap as those that warm up
     ),
     "cmhr_drn": ("model.towers.text.encoder={kind: text, name: all-MiniLM-L6-v2, pool: mean}",),
 }

@@ -84,14 +84,16 @@ def _page(figures: Mapping[str, Any], command: str, folder: Path) -> Iterator[st
         "+ MiniLM (rows with another pair or larger pictures say so). Chosen on validation. Written by "
         f"`{command}`{less}.{gaps}",
         "",
-        "| system | bits | bytes | i2t R@1 / 5 / 10 | t2i R@1 / 5 / 10 | rSum | relaxed query | float | s | seeds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| system | bits | bytes | i2t R@1 / 5 / 10 | t2i R@1 / 5 / 10 | rSum | relaxed query | float | passes | s "
+        "| seeds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
         *map(_system_line, figures["systems"]),
         "",
         "| system | claim | with | without | difference [95 %] | verdict |",
         "|---|---|---|---|---|---|",
         *map(_claim_line, figures["claims"]),
         "",
+        "passes: how often the heads learn from all pictures. "
         "s: seconds of training steps from cached features (validation is not counted), whatever else ran beside it. "
         "Claims are tested on each configuration as it stands. Differences are of rSum (of the probe's accuracy in "
         "percent for invariance, where lower is better); the interval is a paired bootstrap over test queries, one "
@@ -119,9 +121,16 @@ def _lines(cells: Cells, row: Row) -> Iterator[dict[str, Any]]:
             "rSum": [f["rSum"] for f in figures],
             "relaxed": [content["relaxed"][str(n_bits)] for content in at],
             "float": [content["float"][str(n_bits)] for content in at],
+            "passes": passes_of(row),
             "seconds": float(np.median([content["seconds"]["training"] for content in at])),
             "seeds": len(at),
         }
+
+
+def passes_of(row: Row) -> int:
+    """How often the heads go through the training pictures, at full scale."""
+    stages = read_config(row.system, row.overrides).stages
+    return sum(stage.epochs * stage.passes for stage in stages if "heads" in stage.train)
 
 
 def _claims(cells: Cells, runs: Path, system: str) -> Iterator[dict[str, Any]]:
@@ -174,7 +183,7 @@ def _system_line(row: dict[str, Any]) -> str:
     means = [f"{np.mean(row[key]):.1f}" for key in ("relaxed", "float")]
     return (
         f"| {row['system']} | {row['n_bits']} | {row['bytes']} | {recalls[0]} | {recalls[1]} | "
-        f"{_spread(row['rSum'])} | {means[0]} | {means[1]} | {row['seconds']:.0f} | {row['seeds']} |"
+        f"{_spread(row['rSum'])} | {means[0]} | {means[1]} | {row['passes']} | {row['seconds']:.0f} | {row['seeds']} |"
     )
 
 

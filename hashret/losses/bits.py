@@ -21,7 +21,8 @@ class Quantisation(Loss):
 
     L = 1/(2BK) Σ_i ( ‖f_i - sign f_i‖² + ‖g_i - sign g_i‖² ); a sign is +1 above 0, else -1, and a constant.
 
-    *Source:* Jiang & Li (DCMH), CVPR 2017, the γ term of eq. 1, per bit.
+    *Source:* after Jiang & Li (DCMH), CVPR 2017, the γ term of eq. 1, per bit; there both sides are pulled to one code,
+    sign(f + g), and here each to its own, as the codes of both are stored.
     """
 
     Options: ClassVar[type] = NoOptions

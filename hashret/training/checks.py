@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hashret.config import build
 from hashret.errors import ConfigError
 from hashret.losses import LOSSES
@@ -29,7 +31,10 @@ def check_losses(config: RunConfig) -> None:
             weight_at(content, 0.0)
             weight_at(content, 1.0)
             options = {key: value for key, value in content.items() if key not in ("kind", "weight")}
-            build(LOSSES.load(content["kind"]).Options, options, where=where)
+            given = build(LOSSES.load(content["kind"]).Options, options, where=where)
+            for name, value in vars(given).items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise ConfigError(f"{where}.{name} must be a finite number, and is {value}")
     _check_reranker(config)
 
 

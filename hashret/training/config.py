@@ -43,6 +43,11 @@ class DataConfig:
     noise: NoiseConfig = field(default_factory=NoiseConfig)
 
     def __post_init__(self) -> None:
+        if self.val == self.train:
+            raise ConfigError(
+                f"data.val and data.train both name the split {self.val!r}, and the best epoch is chosen on pairs that "
+                "nothing was learned from; name another one"
+            )
         if self.keywords < 0:
             raise ConfigError(f"data.keywords is a number of words, 0 for none, and not {self.keywords}")
         for name in ("max_captions", "limit"):
@@ -125,8 +130,8 @@ class Stage:
         rates = self.lr.values() if isinstance(self.lr, dict) else [self.lr]
         if not all(0 <= size < math.inf for size in (*rates, self.weight_decay, self.noise)):
             raise ConfigError(f"{where}: lr, weight_decay and noise are finite numbers from 0 on")
-        if min(self.beta if isinstance(self.beta, tuple) else (self.beta,)) <= 0:
-            raise ConfigError(f"{where}: beta, the steepness of tanh, must be above 0, and is {self.beta}")
+        if not all(0 < beta < math.inf for beta in (self.beta if isinstance(self.beta, tuple) else (self.beta,))):
+            raise ConfigError(f"{where}: beta, the steepness of tanh, is a finite number above 0, and not {self.beta}")
         if not 0 <= self.mix <= 1:
             raise ConfigError(f"{where}: mix is a share of the pairs, from 0 to 1, and not {self.mix}")
         if self.mix and self.refurbish is not None:
@@ -137,8 +142,8 @@ class Stage:
             raise ConfigError(f"{where}: ema is a decay between 0 and 1, and not {self.ema}")
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"{where}: patience must be at least 1 epoch, and is {self.patience}")
-        if self.grad_clip is not None and self.grad_clip <= 0:
-            raise ConfigError(f"{where}: grad_clip must be above 0, and is {self.grad_clip}")
+        if self.grad_clip is not None and not 0 < self.grad_clip < math.inf:
+            raise ConfigError(f"{where}: grad_clip is a finite number above 0, and not {self.grad_clip}")
 
     @property
     def teaches_reranker(self) -> bool:

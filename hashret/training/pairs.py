@@ -165,7 +165,7 @@ def draws(
     counts = torch.bincount(owner)
     starts = counts.cumsum(0) - counts
     n_images = len(counts)
-    per_batch = max(1, min(batch_size // captions, n_images))
+    per_batch = images_of(n_images, batch_size=batch_size, captions=captions)
     for _ in range(passes):
         order = torch.randperm(n_images, generator=generator)
         first = (torch.rand(n_images, generator=generator) * counts).long().clamp_max(counts - 1)
@@ -200,4 +200,9 @@ def mixtures(owner: Tensor, draw: Draw, *, share: float) -> tuple[Tensor, Tensor
 
 def steps_of(n_images: int, *, batch_size: int, captions: int, passes: int) -> int:
     """Number of batches that ``draws`` gives."""
-    return passes * (n_images // max(1, min(batch_size // captions, n_images)))
+    return passes * (n_images // images_of(n_images, batch_size=batch_size, captions=captions))
+
+
+def images_of(n_images: int, *, batch_size: int, captions: int) -> int:
+    """Number of images of a batch that ``draws`` gives; each comes with ``captions`` pairs."""
+    return max(1, min(batch_size // captions, n_images))

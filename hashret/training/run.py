@@ -45,6 +45,7 @@ from hashret.training.features import (
 from hashret.training.forward import precision_of
 from hashret.training.measure import measure_pairs
 from hashret.training.noise import Corruption, corrupt
+from hashret.training.pairs import images_of
 from hashret.training.trainer import Trainer, derive_seed
 from hashret.training.validation import validate
 
@@ -173,7 +174,7 @@ def _train(
             "training": sum(row["seconds"] for row in trainer.curves),
             "this_call": time.perf_counter() - begun,
         },
-        "pairs_per_second": _throughput(config, trainer.curves),
+        "pairs_per_second": _throughput(config, trainer.curves, len(train_pairs.image)),
         "environment": {**environment(where), "precision": config.precision},
     }
     write_whole(run_dir / "figures.json", json.dumps(figures, indent=1) + "\n")
@@ -189,13 +190,15 @@ def _train(
     )
 
 
-def _throughput(config: RunConfig, curves: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _throughput(config: RunConfig, curves: Sequence[Mapping[str, Any]], n_images: int) -> dict[str, float]:
     """Pairs that a second of training went through, by stage."""
     found = {}
     for stage in config.stages:
         rows = [row for row in curves if row["stage"] == stage.name]
         if rows:
-            found[stage.name] = rows[-1]["steps"] * stage.batch_size / sum(row["seconds"] for row in rows)
+            images = images_of(n_images, batch_size=stage.batch_size, captions=stage.captions)
+            pairs = rows[-1]["steps"] * images * stage.captions
+            found[stage.name] = pairs / sum(row["seconds"] for row in rows)
     return found
 
 
@@ -225,10 +228,10 @@ def _alone(run_dir: Path) -> Iterator[None]:
         TrainingError: it is no run's, or another process has it.
         StorageError: it cannot be written.
     """
-    strange = not run_dir.is_dir() or any(path.name != "checkpoints" for path in run_dir.iterdir())
-    if run_dir.exists() and strange and not (run_dir / "checkpoints" / "run.json").is_file():
-        raise TrainingError(f"{str(run_dir)!r} is not empty and holds no run; give a new directory")
     try:
+        strange = not run_dir.is_dir() or any(path.name != "checkpoints" for path in run_dir.iterdir())
+        if run_dir.exists() and strange and not (run_dir / "checkpoints" / "run.json").is_file():
+            raise TrainingError(f"{str(run_dir)!r} is not empty and holds no run; give a new directory")
         (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
         file = (run_dir / "checkpoints" / "lock").open("w")
     except OSError as error:

@@ -11,6 +11,7 @@ import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hashret.training.run import TrainResult, train
 
 Point = tuple[tuple[str, str], ...]
 LENGTH = "n_bits"
+_LONGEST = 200  # bytes of a directory's name
 
 
 def points_of(axes: Sequence[str]) -> list[Point]:
@@ -120,7 +122,8 @@ def sweep(
         options: of ``train``.
 
     Raises:
-        ConfigError: an axis that cannot be read, or a point that does not fit; before anything is trained.
+        ConfigError: an axis that cannot be read, or a point whose settings or losses are wrong, before anything is
+            trained; one that does not fit its model, when it is its turn.
         TrainingError: as ``train``.
     """
     configs = {point: at(config, point) for point in points_of(axes)}
@@ -128,12 +131,19 @@ def sweep(
         check_losses(varied)
     rows = []
     for point, varied in configs.items():
-        folder = Path(out) / ",".join(f"{key}={value}" for key, value in point).replace("/", "-")
-        result = train(varied, dataset, out=folder, **{**options, "resume": True})
+        result = train(varied, dataset, out=Path(out) / folder_of(point), **{**options, "resume": True})
         rows.append({**dict(point), **_figures(result)})
         write_whole(Path(out) / "sweep.json", json.dumps(rows, indent=1) + "\n")
         write_whole(Path(out) / "sweep.md", "\n".join(table(rows)) + "\n")
         yield point, result
+
+
+def folder_of(point: Point) -> str:
+    """The name of a point's directory; a long one ends in a checksum, as file systems take 255 bytes."""
+    name = ",".join(f"{key}={value}" for key, value in point).replace("/", "-")
+    if len(name.encode()) <= _LONGEST:
+        return name
+    return f"{name.encode()[:_LONGEST].decode(errors='ignore')}…{sha256(name.encode()).hexdigest()[:8]}"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -24,6 +24,8 @@ from hashret.training.optimiser import Stepper
     [
         ({"losses": {"joint": {"kind": "joint_infonce", "temprature": 0.1}}}, "did you mean 'temperature'"),
         ({"losses": {"joint": {"kind": "joint_infonze"}}}, "did you mean 'joint_infonce'"),
+        ({"losses": {"joint": {"kind": "triplet", "margin": float("inf")}}}, "margin must be a finite number"),
+        ({"losses": {"joint": {"kind": "adversary", "top": float("nan")}}}, "top must be a finite number"),
         ({"train": ["hedas"]}, "did you mean 'heads'"),
         ({"train": ["reranker"]}, "no loss of the stage reaches it; add the loss matching"),
         ({"train": ["reranker"], "losses": {"matching": {"kind": "matching"}}}, "no trainable parameters"),

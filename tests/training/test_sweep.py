@@ -14,7 +14,7 @@ from hashret.config import build
 from hashret.data import Dataset
 from hashret.errors import ConfigError
 from hashret.training import RunConfig
-from hashret.training.sweep import at, points_of, sweep, table, with_length
+from hashret.training.sweep import at, folder_of, points_of, sweep, table, with_length
 
 
 def test_points_are_every_combination() -> None:
@@ -33,6 +33,12 @@ def test_points_are_every_combination() -> None:
 def test_an_axis_that_cannot_be_read_is_refused(axes: list[str]) -> None:
     with pytest.raises(ConfigError, match="sweep"):
         points_of(axes)
+
+
+def test_a_long_point_has_a_directory_that_file_systems_take() -> None:
+    assert folder_of((("seed", "0"), ("n_bits", "64"))) == "seed=0,n_bits=64"
+    names = [folder_of((("stages.heads.losses.é", "x" * 300 + end),)) for end in "ab"]
+    assert names[0] != names[1] and all(len(name.encode()) < 255 and "=xxx" in name for name in names)
 
 
 def test_a_length_takes_nested_ones_and_the_selection_with_it(config: Callable[..., RunConfig]) -> None:
