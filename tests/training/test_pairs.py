@@ -7,7 +7,7 @@ import torch
 
 from hashret.errors import TrainingError
 from hashret.training import PairFeatures
-from hashret.training.pairs import Draw, VectorTable, draws, mixtures, steps_of
+from hashret.training.pairs import Draw, VectorTable, draws, images_of, mixtures, steps_of
 
 OWNER = torch.tensor([0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4])
 
@@ -26,6 +26,12 @@ def test_every_caption_belongs_to_its_image(captions):
         assert torch.equal(OWNER[draw.text], draw.image)
     texts = torch.cat([draw.text for draw in batches])
     assert set(texts.tolist()) == set(range(11))  # every caption comes sooner or later
+
+
+@pytest.mark.parametrize(("batch_size", "captions", "images"), [(2, 1, 2), (5, 2, 2), (100, 1, 5), (100, 2, 5)])
+def test_a_batch_has_as_many_images_as_fit(batch_size, captions, images):
+    assert images_of(5, batch_size=batch_size, captions=captions) == images
+    assert {len(draw.image) for draw in drawn(batch_size=batch_size, captions=captions)} == {images * captions}
 
 
 def test_a_pass_shows_an_image_once():
