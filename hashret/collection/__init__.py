@@ -47,6 +47,24 @@ from __future__ import annotations
 
 from hashret.collection._check import check_items
 from hashret.collection.collection import Collection
-from hashret.collection.results import CollectionHits, CollectionInfo, Items, Salvaged, Verified
+from hashret.collection.results import (
+    CollectionAsymmetricHits,
+    CollectionHits,
+    CollectionInfo,
+    CollectionRangeHits,
+    Items,
+    Salvaged,
+    Verified,
+)
 
-__all__ = ["Collection", "CollectionHits", "CollectionInfo", "Items", "Salvaged", "Verified", "check_items"]
+__all__ = [
+    "Collection",
+    "CollectionAsymmetricHits",
+    "CollectionHits",
+    "CollectionInfo",
+    "CollectionRangeHits",
+    "Items",
+    "Salvaged",
+    "Verified",
+    "check_items",
+]

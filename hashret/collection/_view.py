@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -125,13 +125,12 @@ class View:
         matches[rows] = True
         return matches
 
-    def search(
-        self, queries: Any, k: int, *, mask: npt.NDArray[np.bool_] | None, radius: int | None
-    ) -> tuple[npt.NDArray[np.int32], Rows]:
-        """The nearest rows, as of ``FlatIndex.search``.
+    @property
+    def index(self) -> FlatIndex:
+        """All rows as an index, dead ones too: search it with ``mask`` or what ``matching`` gives.
 
         Raises:
-            InputError: ``k`` or ``radius`` cannot be used, or the result would be nothing but padding.
+            CorruptError: the codes are damaged.
         """
         from hashret.index import FlatIndex  # opening does not need it, and a back end takes a while to load
 
@@ -145,8 +144,7 @@ class View:
                 f"the codes of {self._directory} are damaged ({error}); restore them from a backup, "
                 "or save what is left with Collection.salvage"
             ) from error
-        hits = self._index.search(queries, k, mask=mask, radius=radius)
-        return hits.distances, hits.rows
+        return self._index
 
     def rows_of(self, ids: Ids) -> Rows:
         """The live row of each id, -1 where there is none."""

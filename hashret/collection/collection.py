@@ -5,7 +5,6 @@ Checks what comes in, runs each call in one snapshot or one transaction, and lea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,16 @@ from hashret.collection import _compact, _create, _salvage, _transfer, _verify, 
 from hashret.collection._catalogue import index_name, index_sql
 from hashret.collection._check import Id, Ids, check_ids, check_items
 from hashret.collection._database import NAME, VERSION
+from hashret.collection._search import Searches, metadata_of
 from hashret.collection._session import Session
 from hashret.collection._view import View
-from hashret.collection._where import LOGIC, compile_filter
-from hashret.collection.results import CollectionHits, CollectionInfo, Items, Salvaged, Verified
+from hashret.collection._where import LOGIC
+from hashret.collection.results import CollectionInfo, Items, Salvaged, Verified
 from hashret.errors import InputError, MismatchError, UnknownIdError
 from hashret.registry import nearest
 
 
-class Collection:
+class Collection(Searches):
     """Codes with ids and metadata in a directory: one process writes, many read, and what is acknowledged stays.
 
     Made by ``Collection.create`` and ``Collection.open``. A method that changes something returns when the change is
@@ -34,9 +34,6 @@ class Collection:
     keeps one state for several calls. Calls from several threads wait for each other; only ``interrupt`` does not wait.
     A forked child can neither use nor open what its parent has open: close it before forking, or spawn.
     """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     @classmethod
     def create(
@@ -180,7 +177,7 @@ class Collection:
             rows = self._rows(view, checked)
             _, texts = view.items(rows)
             codes = np.take(view.codes, rows, axis=0)
-        return Items(_as_list(checked), codes, [_metadata(text) for text in texts])
+        return Items(_as_list(checked), codes, [metadata_of(text) for text in texts])
 
     def codes(self, ids: Any) -> Codes:
         """The codes of these ids, (n, n_bytes) uint8.
@@ -191,42 +188,6 @@ class Collection:
         checked = check_ids(ids)
         with self._session.reading() as view:
             return np.take(view.codes, self._rows(view, checked), axis=0)
-
-    def search(
-        self,
-        queries: Codes,
-        k: int = 10,
-        *,
-        where: Mapping[str, Any] | None = None,
-        radius: int | None = None,
-    ) -> CollectionHits:
-        """The nearest items of each query, exactly, ordered by (distance, insertion).
-
-        Args:
-            queries: (Q, n_bytes) uint8 codes; a single one (n_bytes,) gives a one-row result.
-            k: hits of a query; may exceed the number of items, up to 2^24 empty places in all.
-            where: a filter on metadata, such as ``{"year": {"gte": 2019}}``. Operators on a field: eq (also
-                ``{"year": 2019}``), ne, gt, gte, lt, lte, in, contains, exists, not. Between filters: and, or, not.
-                ``"camera.make"`` walks into an object.
-            radius: only items with at most this many differing bits.
-
-        Raises:
-            CodeError: the queries do not fit the width.
-            InputError: ``k``, ``where`` or ``radius`` cannot be used.
-        """
-        queries = check_codes(one_row(queries), n_bits=self.n_bits, what="queries")
-        condition = compile_filter(where)
-        with self._session.reading() as view:
-            mask = view.mask if condition is None else view.matching(condition)
-            distances, rows = view.search(queries, k, mask=mask, radius=radius)
-            found = rows >= 0
-            ids = np.full(rows.shape, None, object)
-            ids[found], texts = view.items(rows[found])
-        flat: list[dict[str, Any] | None] = [None] * rows.size
-        for at, text in zip(np.flatnonzero(found).tolist(), texts):
-            flat[at] = _metadata(text)
-        width = rows.shape[1]
-        return CollectionHits(ids, distances, [flat[i * width : (i + 1) * width] for i in range(len(rows))])
 
     def snapshot(self) -> Collection:
         """A reader that stays at the state of now until it is closed or refreshed, whatever is written meanwhile."""
@@ -397,7 +358,3 @@ class Collection:
 
 def _as_list(ids: Ids) -> list[Id]:
     return ids if isinstance(ids, list) else ids.tolist()
-
-
-def _metadata(text: str | None) -> dict[str, Any]:
-    return {} if text is None else json.loads(text)

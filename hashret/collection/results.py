@@ -27,6 +27,38 @@ class CollectionHits(NamedTuple):
     metadata: list[list[dict[str, Any] | None]]
 
 
+class CollectionRangeHits(NamedTuple):
+    """All items within a radius; those of query i are ``limits[i]:limits[i + 1]``, by (distance, insertion).
+
+    Attributes:
+        limits: (Q + 1,) int64.
+        ids: (T,) object, the ids as they were given.
+        distances: (T,) int32, number of differing bits.
+        metadata: T dicts; empty where none was given.
+    """
+
+    limits: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.object_]
+    distances: npt.NDArray[np.int32]
+    metadata: list[dict[str, Any]]
+
+
+class CollectionAsymmetricHits(NamedTuple):
+    """Items ordered by falling score, then by (distance, insertion).
+
+    Attributes:
+        ids: (Q, k) object, as in ``CollectionHits``.
+        distances: (Q, k) int32, as in ``CollectionHits``.
+        metadata: Q lists of k dicts, as in ``CollectionHits``.
+        scores: (Q, k) float32, <relaxed, ±1 bits>, larger is nearer; -inf where a query has fewer than k hits.
+    """
+
+    ids: npt.NDArray[np.object_]
+    distances: npt.NDArray[np.int32]
+    metadata: list[list[dict[str, Any] | None]]
+    scores: npt.NDArray[np.float32]
+
+
 class Items(NamedTuple):
     """Stored items, in the order in which they were asked for.
 

@@ -150,18 +150,29 @@ class CollectionMachine(RuleBasedStateMachine):
     def search(self, seed: int, k: int, n: Any, radius: int | None, from_reader: bool) -> None:
         query = codes_of(seed, 1)[0]
         where = None if n is None else {"n": {"exists": False}} if n == "missing" else {"n": n}
-        truth = []
+        whole = []
         for at, (id, (code, metadata)) in enumerate(self.model.items()):
             distance = int(np.bitwise_count(np.frombuffer(code, np.uint8) ^ query).sum())
-            wanted = n is None or ("n" not in metadata if n == "missing" else metadata.get("n") == n)
-            if wanted and (radius is None or distance <= radius):
-                truth.append((distance, at, id, metadata))
-        truth = sorted(truth, key=lambda hit: hit[:2])[:k]
-        hits = (self.reader if from_reader else self.collection).search(query, k=k, where=where, radius=radius)
-        short = k - len(truth)
+            if n is None or ("n" not in metadata if n == "missing" else metadata.get("n") == n):
+                whole.append((distance, at, id, metadata))
+        whole.sort(key=lambda hit: hit[:2])
+        asked = self.reader if from_reader else self.collection
+        within = [hit for hit in whole if radius is None or hit[0] <= radius]
+        truth, short = within[:k], k - len(within[:k])
+        hits = asked.search(query, k=k, where=where, radius=radius)
         assert hits.distances[0].tolist() == [hit[0] for hit in truth] + [-1] * short
         assert hits.ids[0].tolist() == [hit[2] for hit in truth] + [None] * short
         assert hits.metadata[0] == [hit[3] for hit in truth] + [None] * short
+        found = asked.range_search(query, N_BITS if radius is None else radius, where=where)
+        assert found.limits.tolist() == [0, len(within)]
+        assert found.distances.tolist() == [hit[0] for hit in within]
+        assert found.ids.tolist() == [hit[2] for hit in within]
+        assert found.metadata == [hit[3] for hit in within]
+        if radius is None:  # signs as floats: a score that says what the distance does
+            signs = np.where(np.unpackbits(query, count=N_BITS), 1.0, -1.0)
+            scored = asked.search_asymmetric(signs, k, oversample=1, where=where)
+            assert scored.ids.tolist() == hits.ids.tolist() and scored.metadata == hits.metadata
+            assert scored.scores[0].tolist() == [N_BITS - 2.0 * hit[0] for hit in truth] + [-np.inf] * short
 
     @invariant()
     def holds_the_same(self) -> None:

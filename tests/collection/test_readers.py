@@ -28,7 +28,7 @@ READER = (
     CODES
     + """
 import json, sys
-from hashret.collection import Collection
+from hashret.collection import Collection, CollectionHits
 
 COUNT, LAST = 200, 10**9
 query = codes_of([0], 0)
@@ -47,20 +47,33 @@ def check(hits):
     assert truth.tolist() == hits.distances[0][found].tolist() and sorted(truth) == truth.tolist()
     return version, sorted(ids)
 
+def nearest():
+    return collection.search(query, k=COUNT + 10)
+
+def within():
+    hits = collection.range_search(query, 64)
+    return CollectionHits(hits.ids[None], hits.distances[None], [hits.metadata])
+
+def relaxed():
+    hits = collection.search_asymmetric(np.unpackbits(query, axis=1) * 2.0 - 1, COUNT + 10)
+    assert (hits.scores == np.where(hits.distances < 0, -np.inf, 64 - 2 * hits.distances)).all()
+    return CollectionHits(*hits[:3])
+
 answers = states = last = 0
 collection = Collection.open(sys.argv[1])
 print("ready", flush=True)
 while last < LAST:
-    version, ids = check(collection.search(query, k=COUNT + 10))
-    assert version >= last, (version, last)
-    states += version > last
-    last = version
+    for ask in (nearest, within, relaxed):
+        version, ids = check(ask())
+        assert version >= last, (version, last)
+        states += version > last
+        last = version
     with collection.snapshot() as fixed:
         version, ids = check(fixed.search(query, k=COUNT + 10))
         items = fixed.get(ids)
         assert (items.codes == codes_of(ids, version)).all() and list(fixed) == ids and len(fixed) == len(ids)
         assert check(fixed.search(query, k=COUNT + 10, where={"v": {"gte": version}})) == (version, ids)
-    answers += 4
+    answers += 6
 print(json.dumps({"answers": answers, "states": states}))
 """
 )
