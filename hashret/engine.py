@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 
 from hashret._lazy import available
-from hashret.collection import Collection
+from hashret.collection import Collection, CollectionHits
 from hashret.errors import HashretError, InputError, MismatchError, MissingExtraError, StorageError
 from hashret.registry import nearest
 
 if TYPE_CHECKING:
-    from hashret.collection import CollectionHits
     from hashret.model import CrossModalHasher
     from hashret.onnx import OnnxHasher
 
@@ -123,6 +122,7 @@ class Engine:
         k: int = 10,
         where: Mapping[str, Any] | None = None,
         radius: int | None = None,
+        relaxed: bool = False,
     ) -> CollectionHits:
         """The ``k`` nearest items to one query.
 
@@ -134,13 +134,15 @@ class Engine:
             k: how many hits; fewer are padded with -1 distances.
             where: a metadata filter, as in :meth:`Collection.search`.
             radius: only items at this many differing bits or fewer.
+            relaxed: order the nearest items by how sure the model is of each bit of the query, as in
+                :meth:`Collection.search_asymmetric`, which finds more. For words and pictures, without ``radius``.
 
         Returns:
-            Hits with one row, ordered by (distance, insertion).
+            Hits with one row, ordered by (distance, insertion); with ``relaxed`` by falling score first.
 
         Raises:
-            InputError: none or several of ``text``, ``image``, ``code`` and ``id`` were given, the words are empty, or
-                ``k``, ``where`` or ``radius`` cannot be used.
+            InputError: none or several of ``text``, ``image``, ``code`` and ``id`` were given, the words are empty,
+                ``k``, ``where`` or ``radius`` cannot be used, or ``relaxed`` goes with ``code``, ``id`` or ``radius``.
             CodeError: ``code`` does not fit the collection's width.
             DataError: the picture cannot be read.
             UnknownIdError: the collection does not hold ``id``.
@@ -153,9 +155,19 @@ class Engine:
             raise InputError(
                 f"a search takes one of text, image, code and id; {' and '.join(given) or 'none'} was given"
             )
-        return self.collection.search(self._encode(text, image, code, id), k, where=where, radius=radius)
+        if relaxed and (code is not None or id is not None):
+            raise InputError("relaxed needs words or a picture: codes, given or stored, have no floats; leave it out")
+        if relaxed and radius is not None:
+            raise InputError("a relaxed search goes by scores and takes no radius; leave radius or relaxed out")
+        query = self._encode(text, image, code, id, relaxed=relaxed)
+        if relaxed:
+            hits = self.collection.search_asymmetric(query, k, where=where)
+            return CollectionHits(hits.ids, hits.distances, hits.metadata)
+        return self.collection.search(query, k, where=where, radius=radius)
 
-    def _encode(self, text: str | None, image: Any, code: np.ndarray | None, id: str | int | None) -> np.ndarray:
+    def _encode(
+        self, text: str | None, image: Any, code: np.ndarray | None, id: str | int | None, *, relaxed: bool
+    ) -> np.ndarray:
         if id is not None:
             return self.collection.codes([id])
         if code is not None:
@@ -166,8 +178,8 @@ class Engine:
                 raise InputError(f"text must be a str, and {text!r} is none; a picture is given as image=")
             if not text.strip():
                 raise InputError("the query is empty; give some words to look for")
-            return self.model.encode_texts([text], n_bits=n_bits)
-        return self.model.encode_images([image], n_bits=n_bits)
+            return self.model.encode_texts([text], relaxed=relaxed, n_bits=n_bits)
+        return self.model.encode_images([image], relaxed=relaxed, n_bits=n_bits)
 
     def close(self) -> None:
         """Close the collection."""

@@ -22,6 +22,7 @@ EXAMPLES = (
     'hashret search photos.hashret "a dog on a beach"',
     "hashret search photos.hashret --image dog.jpg -k 20",
     'hashret search photos.hashret "a dog" --where \'{"year": {"gte": 2019}}\' --json',
+    'hashret search photos.hashret "a dog on a beach" --relaxed',
     'hashret search photos.hashret "a dog" --html hits.html --open',
 )
 
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, default=10, help="how many hits (10)")
     parser.add_argument("--radius", type=int, help="only hits at this many differing bits or fewer")
     parser.add_argument("--where", help="a metadata filter in JSON")
+    parser.add_argument(
+        "--relaxed",
+        action="store_true",
+        help="order the nearest by how sure each bit of the query is, which finds more (words and pictures)",
+    )
     parser.add_argument("--model", help="the model's directory, if not where the collection says")
     parser.add_argument(
         "--runtime", choices=RUNTIMES, default="auto", help="what encodes the query (auto: ONNX where it was exported)"
@@ -52,7 +58,13 @@ def run(args: argparse.Namespace) -> None:
     with Engine.open(args.collection, model=args.model, runtime=args.runtime) as engine:
         k = min(args.k, max(1, len(engine.collection)))  # more than there is would only be padding
         hits = engine.search(
-            args.words, image=args.image, id=_id(engine, args.id), k=k, where=where, radius=args.radius
+            args.words,
+            image=args.image,
+            id=_id(engine, args.id),
+            k=k,
+            where=where,
+            radius=args.radius,
+            relaxed=args.relaxed,
         )
         credits = engine.collection.credits
     query = args.words or args.image or f"like {args.id}"

@@ -24,6 +24,8 @@ CASES = {
     "k is zero": (["search", "{collection}", "red", "-k", "0"], "at least 1"),
     "k is negative": (["search", "{collection}", "red", "-k", "-3"], "at least 1"),
     "negative radius": (["search", "{collection}", "red", "--radius", "-1"], "at least 0"),
+    "relaxed with a radius": (["search", "{collection}", "red", "--relaxed", "--radius", "3"], "takes no radius"),
+    "relaxed with an id": (["search", "{collection}", "--id", "s1", "--relaxed"], "needs words or a picture"),
     "unknown id": (["search", "{collection}", "--id", "nobody"], "does not hold the id"),
     "filter is no JSON": (["search", "{collection}", "red", "--where", "{year: 2000"], "JSON"),
     "filter is a list": (["search", "{collection}", "red", "--where", "[1]"], "JSON object"),

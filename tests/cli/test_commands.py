@@ -14,6 +14,7 @@ import pytest
 
 from hashret.cli import COMMANDS
 from hashret.collection import Collection
+from hashret.engine import Engine
 
 
 def test_the_overview_names_every_command(run_cli):
@@ -78,6 +79,19 @@ def test_a_filter_narrows_the_hits(world, run_cli):
     hits = json.loads(out)["hits"]
     assert len(hits) == 8
     assert all(hit["metadata"]["year"] >= 2040 for hit in hits)
+
+
+def test_a_relaxed_search_is_the_engines(world, run_cli):
+    query = ("search", world.collection, "a red circle", "-k", 5)
+    code, out, _ = run_cli(*query, "--relaxed", "--json")
+    with Engine.open(world.collection) as engine:
+        hits = engine.search("a red circle", k=5, relaxed=True)
+    found = json.loads(out)["hits"]
+    assert code == 0 and [hit["rank"] for hit in found] == [1, 2, 3, 4, 5]
+    assert [hit["id"] for hit in found] == hits.ids[0].tolist()
+    assert [hit["distance"] for hit in found] == hits.distances[0].tolist()
+    assert len(run_cli(*query, "--relaxed")[1].splitlines()) == 6
+    assert run_cli("search", world.collection, "--image", world.folder / "7.png", "--relaxed")[0] == 0
 
 
 def test_a_page_of_hits_shows_pictures(world, run_cli, tmp_path):

@@ -52,6 +52,44 @@ def test_radius_and_filter_hold_for_words(engine):
     assert hits.distances.max() <= 12
 
 
+def test_a_relaxed_search_finds_what_the_collection_does_with_the_models_floats(world, engine):
+    picture = world.folder / "3.png"
+    for query, floats in (
+        ({"text": "a red square"}, engine.model.encode_texts(["a red square"], relaxed=True)),
+        ({"image": picture}, engine.model.encode_images([picture], relaxed=True)),
+    ):
+        for where in (None, {"split": "test"}):
+            hits = engine.search(**query, k=6, where=where, relaxed=True)
+            scored = engine.collection.search_asymmetric(floats, 6, where=where)
+            assert type(hits) is type(engine.search(**query))
+            assert hits.ids.tolist() == scored.ids.tolist() and hits.metadata == scored.metadata
+            assert hits.distances.tolist() == scored.distances.tolist()
+            assert (np.diff(scored.scores) <= 0).all() and (hits.distances >= 0).all()
+
+
+def test_a_relaxed_search_by_the_first_bits(world, tmp_path):
+    with Collection.open(world.collection) as collection, Collection.create(tmp_path / "c", n_bits=16) as short:
+        short.add(np.ascontiguousarray(collection.codes(list(collection))[:, :2]))
+    with Engine.open(tmp_path / "c", model=world.model) as engine:
+        floats = engine.model.encode_texts(["a bar"], relaxed=True, n_bits=16)
+        scored = engine.collection.search_asymmetric(floats, 10)
+        assert engine.search("a bar", relaxed=True).ids.tolist() == scored.ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"id": "s1"}, "needs words or a picture"),
+        ({"code": np.zeros(4, np.uint8)}, "needs words or a picture"),
+        ({"text": "red", "radius": 3}, "takes no radius"),
+    ],
+    ids=["id", "code", "radius"],
+)
+def test_a_relaxed_search_refuses_what_has_no_floats(engine, query, words):
+    with pytest.raises(InputError, match=words):
+        engine.search(**query, relaxed=True)
+
+
 @pytest.mark.parametrize("query", [{}, {"text": "a", "id": "s1"}, {"text": " \n"}, {"text": 5}])
 def test_a_query_that_is_none_or_two_is_refused(engine, query):
     with pytest.raises(InputError):

@@ -53,6 +53,23 @@ def test_both_find_the_same(world, model):
     assert found[0] == found[1]
 
 
+def test_both_search_with_relaxed_queries(world, model):
+    """Their floats differ in the last digits, and so may scores; each finds what its own floats say."""
+    picture, found = world.folder / "7.png", []
+    for runtime in ("onnx", "torch"):
+        with Engine.open(world.collection, model=model, runtime=runtime) as engine:
+            encoder, asked = engine.model, engine.collection
+            floats = (
+                encoder.encode_texts(["a red square"], relaxed=True),
+                encoder.encode_images([picture], relaxed=True),
+            )
+            hits = engine.search("a red square", k=8, relaxed=True), engine.search(image=picture, k=8, relaxed=True)
+            scored = [asked.search_asymmetric(query, 8) for query in floats]
+        assert [part.ids.tolist() for part in hits] == [part.ids.tolist() for part in scored]
+        found.append([part.scores for part in scored])
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-3)
+
+
 def test_auto_takes_the_export_where_there_is_one(world, model):
     assert isinstance(open_model(model), OnnxHasher)
     assert isinstance(open_model(world.model), CrossModalHasher)
