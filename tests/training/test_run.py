@@ -64,7 +64,7 @@ def test_a_run_leaves_a_model_and_says_how_it_came_to_be(picture_set, tmp_path):
     assert begun["git"].split("-")[0] == asked.stdout.strip() if own else begun["git"] is None
     (last,) = (row for row in result.curves if row["epoch"] == len(result.curves))
     seconds = sum(row["seconds"] for row in result.curves)
-    assert figures["pairs_per_second"] == {last["stage"]: pytest.approx(last["steps"] * 20 / seconds)}  # pairs of a batch
+    assert figures["pairs_per_second"] == {last["stage"]: pytest.approx(last["steps"] * 20 / seconds)}
     chance = figures["validation"]["codes"]["32"]["chance"]["rSum"]
     assert figures["validation"]["codes"]["32"]["rSum"] > 1.5 * chance
     bare = Dataset("squares", tuple(replace(record, split=None) for record in picture_set))
