@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashret.codes import Codes
+from hashret.collection._check import Id
 from hashret.collection._session import Session
 from hashret.collection._where import compile_filter
 from hashret.collection.results import CollectionAsymmetricHits, CollectionHits, CollectionRangeHits
@@ -110,6 +111,29 @@ class Searches:
             where, lambda index, mask: index.search_asymmetric(queries, k, oversample=oversample, mask=mask)
         )
         return CollectionAsymmetricHits(ids, hits.distances, metadata, hits.scores)
+
+    def count(self, where: Mapping[str, Any] | None = None) -> int:
+        """How many items match a filter, as in ``search``; all of them without one.
+
+        Raises:
+            InputError: ``where`` cannot be used.
+        """
+        condition = compile_filter(where)
+        with self._session.reading() as view:
+            return view.state.n_live if condition is None else int(np.count_nonzero(view.matching(condition)))
+
+    def ids(self, where: Mapping[str, Any] | None = None) -> list[Id]:
+        """The ids of the items that match a filter, in the order of insertion, such as those to ``delete``.
+
+        Raises:
+            InputError: ``where`` cannot be used.
+        """
+        condition = compile_filter(where)
+        with self._session.reading() as view:
+            mask = view.mask if condition is None else view.matching(condition)
+            rows = np.arange(view.state.n_rows) if mask is None else np.flatnonzero(mask)
+            found: list[Id] = view.items(rows)[0].tolist()
+        return found
 
     def _found(
         self, where: Mapping[str, Any] | None, ask: Callable[[FlatIndex, Mask | None], Found]

@@ -258,3 +258,20 @@ def test_a_closed_collection_says_so(path, codes):
     ):
         with pytest.raises(StorageError, match="closed"):
             use()
+
+
+@pytest.mark.parametrize("where", [None, {}, {"n": {"gte": 3}}, {"n": {"exists": False}}, {"n": 9}])
+def test_items_are_counted_and_listed_by_a_filter(worn, where):
+    hits = worn.search(np.zeros((1, 2), np.uint8), len(worn), where=where)
+    found = set(hits.ids[0].tolist()) - {None}
+    assert worn.ids(where) == [id for id in worn if id in found]
+    assert worn.count(where) == len(found)
+    with pytest.raises(InputError, match="a filter is a dict"):
+        worn.count(3)
+
+
+def test_what_a_filter_lists_can_be_deleted(worn):
+    rest = [id for id, metadata in zip(worn, worn.get(list(worn)).metadata) if metadata.get("n") != 2]
+    assert worn.count({"n": 2}) > 9
+    worn.delete(worn.ids({"n": 2}))
+    assert list(worn) == worn.ids() == rest and worn.count({"n": 2}) == 0 and worn.count() == len(rest)
