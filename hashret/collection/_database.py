@@ -9,13 +9,13 @@ import ctypes
 import logging
 import os
 import sqlite3
-import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from hashret.collection._codes_file import cannot_open
+from hashret.collection._opened import Opened, identity
 from hashret.errors import CorruptError, LockedError, StorageError, VersionError
 
 NAME = "catalogue.sqlite"
@@ -23,15 +23,13 @@ VERSION = 1
 APPLICATION_ID = 0x48534852
 
 _INHERITED: set[tuple[int, ...]] = set()  # catalogues that were open when this process was forked
-_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()  # in this process
-_KEPT: list[BinaryIO] = []
 _BUSY_S = 30.0
 _LOG_BYTES = 1 << 26
 _LOG = logging.getLogger(__name__)
 
 
 class TooLargeError(StorageError):
-    """A text is longer than SQLite takes."""
+    """A value is longer than SQLite takes."""
 
 
 class Database:
@@ -50,32 +48,36 @@ class Database:
         self.unsure = False  # whether the log may hold a whole commit that is not committed; see writing
         self._fixed: tuple[int, ...] | None = None  # opened as a file that nobody changes; see _open_fixed
         require_catalogue(directory)
-        self._file = _identity(self.path)
+        self._file = identity(self.path)
         if self._file in _INHERITED:
             raise StorageError(
                 f"{directory} was open when this process was forked, and SQLite cannot open it here again; close it "
                 "before forking, or start processes with the method 'spawn'"
             )
-        for other in open_here(self._file):  # SQLite would share its locks with this one
-            other.check_locks()
-        with self._errors():
-            self._connection = self._connect("rw" if writable else "ro")
+        self.opened = Opened(self.path)
+        try:
+            with self._errors():
+                self._connection = self._connect("rw" if writable else "ro")
+        except BaseException:
+            self.opened.close()
+            raise
         try:
             self._check_kind()
             with self._errors():
                 for pragma in _PRAGMAS + (_WRITER_PRAGMAS if writable else ()):
                     self._connection.execute(f"PRAGMA {pragma}").fetchall()
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
-        self._shared = () if self._fixed else self._shared_file()
-        _OPEN.add(self)
+        if self._fixed is None:
+            self.opened.begin()
 
     def close(self) -> None:
         """Close the connection; the last one to close folds the log into the database. Closing twice does nothing."""
+        self.opened.closing()
         self.rollback()
         self._connection.close()
-        _OPEN.discard(self)
+        self.opened.close()
 
     def keep_open(self) -> None:
         """Never close the connection, for a forked child.
@@ -211,28 +213,9 @@ class Database:
 
     def outdated(self) -> bool:
         """As ``changed``, or somebody has begun to; or another file lies in its place, or none."""
-        if _identity(self.path) != self._file:
+        if identity(self.path) != self._file:
             return True
         return self._fixed is not None and (self._log_bytes() > 0 or self.changed())
-
-    def check_locks(self) -> None:
-        """Refuse to go on where others may write as if nobody had the catalogue open here.
-
-        The last one to close it removes the file that all share (``-shm``), so nobody does who knows of this one. But
-        POSIX ends all of a process's locks on a file when the process closes it anywhere, as after copying it.
-
-        Raises:
-            StorageError: that file is not that of the opening.
-        """
-        if self._shared and self._shared != self._shared_file() and _identity(self.path) == self._file:
-            raise StorageError(
-                f"{self.path} was written as if it were not open here, since this program has copied or read the file "
-                "and so ended its locks; close what it has open of the collection, open it again, and let another "
-                "program copy it (or use export_to)"
-            )
-
-    def _shared_file(self) -> tuple[int, ...]:
-        return _identity(self.path.with_name(NAME + "-shm"))
 
     def _stamp(self) -> tuple[int, ...]:
         try:
@@ -311,8 +294,8 @@ class Database:
                 ) from error
             if code == sqlite3.SQLITE_TOOBIG:
                 raise TooLargeError(
-                    f"{self.path} cannot hold or give a text of more than 10^9 bytes, and what was stored is "
-                    "unchanged; keep such metadata elsewhere, or ask for fewer items at a time"
+                    f"{self.path} cannot hold or give a value of more than 10^9 bytes, and what was stored is "
+                    "unchanged; keep long metadata elsewhere, or name fewer items at a time"
                 ) from error
             if code in _DISK_CODES:
                 raise StorageError(
@@ -339,43 +322,6 @@ def require_catalogue(directory: Path) -> None:
             f"there is no collection at {directory} (no {NAME} in it); make one with hashret index, or "
             "Collection.create"
         )
-
-
-@contextmanager
-def bytes_of(directory: Path) -> Iterator[BinaryIO]:
-    """The catalogue's file, to be read as it is. It stays open for ever where it is a catalogue that is open here: to
-    close it would be to give up SQLite's locks on it, see ``Database.check_locks``.
-
-    Raises:
-        StorageError: it cannot be opened.
-    """
-    path = directory / NAME
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise cannot_open(path, error) from error
-    try:
-        yield file
-    finally:
-        found = os.fstat(file.fileno())
-        if open_here((found.st_dev, found.st_ino)):
-            _KEPT.append(file)
-        else:
-            file.close()
-
-
-def open_here(file: tuple[int, ...]) -> list[Database]:
-    """Those that this process has open of one file, which its device and number name."""
-    return [each for each in list(_OPEN) if each._file == file]
-
-
-def _identity(path: Path) -> tuple[int, ...]:
-    """Device and number of a file; nothing where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_dev, found.st_ino
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -15,7 +15,8 @@ from typing import BinaryIO
 
 from hashret.collection._catalogue import SCHEMA
 from hashret.collection._codes_file import HEADER_BYTES, cannot_write, parse_header
-from hashret.collection._database import APPLICATION_ID, NAME, VERSION, bytes_of, require_catalogue
+from hashret.collection._database import APPLICATION_ID, NAME, VERSION, require_catalogue
+from hashret.collection._opened import bytes_of
 from hashret.errors import StorageError
 
 _BYTES = 100
@@ -35,7 +36,7 @@ def mended(directory: Path, out: Path) -> Iterator[Path]:
     with ExitStack() as undo:
         try:
             require_catalogue(directory)
-            content = undo.enter_context(bytes_of(directory))
+            content = undo.enter_context(bytes_of(file))
             right = _right_header(directory, content)
             if right is not None:
                 out.parent.mkdir(parents=True, exist_ok=True)

@@ -130,9 +130,9 @@ class Searches:
         """
         condition = compile_filter(where)
         with self._session.reading() as view:
-            mask = view.mask if condition is None else view.matching(condition)
-            rows = np.arange(view.state.n_rows) if mask is None else np.flatnonzero(mask)
-            found: list[Id] = view.items(rows)[0].tolist()
+            if condition is None:
+                return [id for _, ids, _ in view.everything() for id in ids]
+            found: list[Id] = view.items(np.flatnonzero(view.matching(condition)))[0].tolist()
         return found
 
     def _found(

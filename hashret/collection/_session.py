@@ -43,7 +43,7 @@ class Session:
         self._pinned, self._busy, self._closed, self._pid = pinned, False, False, os.getpid()
         self._mutex = threading.RLock()
         self._gate, self._interruptible = threading.Lock(), False
-        require_catalogue(path)
+        require_catalogue(path)  # before there is a lock in it
         with ExitStack() as undo:
             self._lock = WriterLock(path / LOCK) if mode == "w" else None
             if self._lock is not None:
@@ -97,7 +97,7 @@ class Session:
                 raise StorageError(f"{self.path} is open for reading; open it with mode='w' to change it")
             if not self._in_place():
                 raise self._moved()
-            self.catalogue.check_locks()
+            self.catalogue.opened.check()
             self.catalogue.rollback()
             if self.catalogue.unsure:
                 self._tidy()
@@ -149,7 +149,7 @@ class Session:
         with self._mutex, self._used(alone=True):
             if self.mode == "w" and not self._in_place():
                 raise self._moved()
-            self.catalogue.check_locks()
+            self.catalogue.opened.check()
             with self.view.lock:
                 before = self.view.state
                 if self.catalogue.outdated():
@@ -243,7 +243,7 @@ class Session:
 
     def _catch_up(self) -> None:
         """Take notice of another catalogue at the path, and of changes in one that was opened as one that stays."""
-        self.catalogue.check_locks()
+        self.catalogue.opened.check()
         if self._pinned and self.catalogue.changed():
             raise self._changed()
         if not self._pinned and self.catalogue.outdated():
@@ -284,7 +284,7 @@ class Session:
             raise
         if self.catalogue.changed():
             raise self._changed()
-        self.catalogue.check_locks()
+        self.catalogue.opened.check()
 
     def _changed(self) -> StorageError:
         return StorageError(

@@ -21,6 +21,7 @@ from hashret.errors import CodeError
 from hashret.index.contract import CodeIndex
 from hashret.kernels.contract import Distances, Hits, Mask, Rows, check_k, check_whole
 
+_LARGEST = 1e30  # whose sums still are a float32
 _CELLS = 1 << 21  # unpacked bits held at once: 16 MB as float64
 
 
@@ -50,8 +51,8 @@ def check_relaxed(relaxed: npt.ArrayLike, *, n_bits: int) -> npt.NDArray[np.floa
         raise CodeError(f"relaxed queries must be floats, and these are {values.dtype}; search codes with search()")
     if values.ndim != 2 or values.shape[1] != n_bits:
         raise CodeError(f"relaxed queries must have the shape (Q, {n_bits}), not {values.shape}")
-    if not np.isfinite(values).all():
-        raise CodeError("the relaxed queries hold NaN or infinity; repair the encoder")
+    if not (np.abs(values) <= _LARGEST).all():
+        raise CodeError(f"the relaxed queries hold NaN, or values beyond ±{_LARGEST:g}; repair the encoder")
     return values.astype(np.float64)
 
 

@@ -186,13 +186,17 @@ class MIHIndex:
         stats = np.zeros((len(queries), 4), np.int64)
         inside = None if mask is None else mask[: tables.count]
 
-        def part(start: int, end: int) -> tuple[_Triples, int]:
+        def part(start: int, end: int) -> _Triples:
             out = None, None, stats[start:end]
             found = self._call(tables, codes, queries[start:end], 0, inside, radius, len(queries), 1, *out)
             arrays = (np.frombuffer(a, t) for a, t in zip(found, (np.int64, np.int32, np.int64)))
-            return _triples(RangeHits(*arrays), np.arange(start, end)), start
+            return _triples(RangeHits(*arrays), np.arange(start, end))
 
-        found = [triples for triples, _ in in_threads(part, pieces(len(queries), get_num_threads()))]
+        found = []
+        for first in range(0, max(1, len(queries)), _SLICE):
+            count = min(_SLICE, len(queries) - first)
+            parts = [(first + start, first + end) for start, end in pieces(count, get_num_threads())]
+            found += in_threads(part, parts)
         probed = stats[:, 0] == 1
         self.last = _stats(stats)
         if len(codes) > tables.count and probed.any():

@@ -144,7 +144,7 @@ def test_items_that_are_no_one_text_together_come_one_by_one(path, codes):
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000)  # in the place of 10^9
         assert collection.get(list(collection)).metadata == metadata
         assert sorted(m["n"] for m in collection.search(codes(1), 30).metadata[0]) == list(range(30))
-        with pytest.raises(StorageError, match="keep such metadata elsewhere"):
+        with pytest.raises(StorageError, match="keep long metadata elsewhere"):
             collection.add(codes(1), ["long"], [{"text": "x" * 60_000}])
         assert len(collection) == 30 and "long" not in collection
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10**9)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,3 +215,47 @@ def test_a_copy_made_by_the_same_process_ends_its_locks_and_that_is_said(path, c
     with Collection.open(path) as reader:
         assert len(reader) == 50
         reader.verify()
+
+
+def test_threads_open_and_close_beside_a_writer(path, codes):
+    """The last one to close removes the shared file, which is no reason for an alarm to who opens or reads."""
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100))
+
+    def read():
+        for _ in range(60):
+            with Collection.open(path) as reader, reader.snapshot() as fixed:
+                assert len(reader) >= len(fixed) >= 100
+
+    def write():
+        for _ in range(60):
+            with Collection.open(path, mode="w") as writer:
+                writer.add(codes(1))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda work: work(), [read, read, read, write]))
+    finally:
+        sys.setswitchinterval(before)
+    with Collection.open(path) as reader:
+        assert len(reader) == 160
+
+
+def test_what_a_salvage_keeps_open_is_closed_with_the_collection(path, codes, tmp_path):
+    def count():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(100))
+    before = count()
+    reader = Collection.open(path)
+    for number in range(3):
+        Collection.salvage(path, tmp_path / str(number))
+    ids = iter(reader)
+    assert next(ids) == 0
+    reader.close()
+    assert count() > before  # what goes on has a state of its own
+    assert list(ids) == list(range(1, 100))
+    assert count() == before

@@ -177,13 +177,14 @@ def test_a_radius_that_is_none_is_refused(worn, codes, radius):
         (relaxed(2, N_BITS + 1), r"\(Q, 13\), not \(2, 14\)"),
         (np.zeros((2, N_BITS), np.int64), "must be floats, and these are int64"),
         (np.zeros((2, 2), np.uint8), "must be floats, and these are uint8"),
-        (np.full((1, N_BITS), np.nan), "NaN or infinity"),
-        (np.full((1, N_BITS), np.inf), "NaN or infinity"),
+        (np.full((1, N_BITS), np.nan), "NaN, or values beyond"),
+        (np.full((1, N_BITS), np.inf), "NaN, or values beyond"),
+        (np.full((1, N_BITS), 1e307), "NaN, or values beyond"),
         (np.zeros((1, 1, N_BITS)), "shape"),
         (None, "must be floats"),
         ([[0.5], [0.5, 1.0]], "rows of one length"),
     ],
-    ids=["width", "whole numbers", "codes", "NaN", "infinity", "shape", "None", "ragged"],
+    ids=["width", "whole numbers", "codes", "NaN", "infinity", "overflow", "shape", "None", "ragged"],
 )
 def test_relaxed_queries_that_are_none_are_refused(worn, queries, words):
     with pytest.raises(CodeError, match=words):
