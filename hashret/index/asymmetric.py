@@ -52,7 +52,7 @@ def check_relaxed(relaxed: npt.ArrayLike, *, n_bits: int) -> npt.NDArray[np.floa
     if values.ndim != 2 or values.shape[1] != n_bits:
         raise CodeError(f"relaxed queries must have the shape (Q, {n_bits}), not {values.shape}")
     if not (np.abs(values) <= _LARGEST).all():
-        raise CodeError(f"the relaxed queries hold NaN, or values beyond ±{_LARGEST:g}; repair the encoder")
+        raise CodeError(f"the relaxed queries hold NaN or infinity, or values beyond ±{_LARGEST:g}; repair the encoder")
     return values.astype(np.float64)
 
 
