@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import operator
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -91,7 +92,9 @@ def import_from(collection: Collection, path: Path) -> int:
         raise InputError(f"{path} cannot be read ({error.strerror}); name another file, or give rights") from error
     if not there:
         raise InputError(f"there is no file {path}")
-    stored: _Stored = read(path, collection.n_bits)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # numpy's, of a header that Python 2 might have written
+        stored: _Stored = read(path, collection.n_bits)
     if stored.fingerprint is not None:
         try:
             collection.check_model(stored.fingerprint)
@@ -164,10 +167,16 @@ def _read_npy(path: Path, n_bits: int) -> _Stored:
     return _Stored(None, codes, None)
 
 
+def _array(name: str, value: Any) -> npt.NDArray[Any]:
+    if not isinstance(value, np.ndarray):  # numpy gives bytes where a member has no header
+        raise ValueError(f"{name} is no array")
+    return value
+
+
 def _read_npz(path: Path, n_bits: int) -> _Stored:
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
+            arrays = {name: _array(name, value) for name, value in stored.items()}
         codes, width = arrays["codes"], int(arrays["n_bits"])
         ids = [json.loads(text) for text in _texts(arrays["ids_json"])] if "ids_json" in arrays else arrays["ids"]
         lines = _texts(arrays["metadata_json"]) if "metadata_json" in arrays else None

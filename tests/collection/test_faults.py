@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -225,6 +226,28 @@ def test_paths_that_cannot_be_are_refused_by_a_sentence(tmp_path, name):
         Collection.salvage(tmp_path / name, tmp_path / "out")
     with Collection.create(tmp_path / "good") as collection, pytest.raises(InputError, match=r"cannot be|no file"):
         collection.import_from(tmp_path / (name + ".npz"))
+
+
+def test_damaged_headers_of_arrays_are_refused_by_a_sentence_alone(path, codes, tmp_path):
+    with Collection.create(path, n_bits=16) as collection:
+        collection.add(codes(9))
+        for suffix in (".npz", ".npy"):
+            collection.export_to(tmp_path / f"items{suffix}")
+        good = (tmp_path / "items.npy").read_bytes()
+        with zipfile.ZipFile(tmp_path / "items.npz") as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        for header in (good.replace(b"\x93NUMPY", b"\x93NUMPX"), good.replace(b"(9, 2)", b"(9L,2)")):  # of Python 2
+            with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
+                for name, content in {**members, "codes.npy": header}.items():
+                    archive.writestr(name, content)
+            (tmp_path / "bad.npy").write_bytes(header)
+            for name in ("bad.npz", "bad.npy"):
+                with Collection.create(tmp_path / "copy", n_bits=16) as copy:
+                    try:
+                        assert copy.import_from(tmp_path / name) == 9 and b"9L" in header
+                    except InputError as error:
+                        assert "cannot be read" in str(error) and len(copy) == 0
+                shutil.rmtree(tmp_path / "copy")
 
 
 def test_a_place_that_this_user_may_not_see_is_refused_by_a_sentence(path, codes, tmp_path):
